@@ -205,9 +205,11 @@ where
              `info,rollcall_store=debug`"
         )
     })?;
-    // The exporter tells of its failures itself; the SDK does so for every batch.
+    // The exporter tells of its failures itself; these do so for every batch.
     if !directives.contains("opentelemetry") {
-        filter = filter.add_directive("opentelemetry=off".parse().context("parse a directive")?);
+        for quiet in ["opentelemetry=off", "rustls_platform_verifier=off"] {
+            filter = filter.add_directive(quiet.parse().context("parse a directive")?);
+        }
     }
     let spans = FilterFn::new(|meta| meta.is_span() && *meta.level() <= Level::INFO)
         .with_max_level_hint(LevelFilter::INFO);
