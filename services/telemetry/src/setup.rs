@@ -39,7 +39,7 @@ pub struct TelemetryArgs {
     #[arg(
         long,
         env = "ROLLCALL_LOG",
-        default_value = "info",
+        default_value_t = Self::default().log_filter,
         global = true,
         help_heading = "Telemetry"
     )]
@@ -73,7 +73,7 @@ pub struct TelemetryArgs {
         long,
         env = "OTEL_EXPORTER_OTLP_TIMEOUT",
         value_name = "MS",
-        default_value_t = 10_000,
+        default_value_t = Self::default().otlp_timeout_ms,
         global = true,
         help_heading = "Telemetry"
     )]
@@ -88,6 +88,19 @@ pub struct TelemetryArgs {
         help_heading = "Telemetry"
     )]
     pub otel_service_name: Option<String>,
+}
+
+impl Default for TelemetryArgs {
+    fn default() -> Self {
+        Self {
+            log_format: None,
+            log_filter: "info".to_owned(),
+            otlp_endpoint: None,
+            otlp_traces_endpoint: None,
+            otlp_timeout_ms: 10_000,
+            otel_service_name: None,
+        }
+    }
 }
 
 /// The form of a log line.
