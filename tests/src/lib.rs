@@ -8,6 +8,7 @@ mod s3;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rollcall_api::admin::{self, KeySpec};
 use rollcall_api::config::{
@@ -20,6 +21,7 @@ use rollcall_store::{Db, roles};
 use rollcall_telemetry::{Metrics, TelemetryArgs};
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
@@ -52,7 +54,12 @@ pub struct TestApp {
     pub stranger: Client,
     /// A project of the other organization.
     pub strange_project: ProjectId,
-    running: Running,
+    app: actix_web::web::Data<rollcall_api::App>,
+    addr: SocketAddr,
+    /// Taken when the application stops.
+    running: Option<Running>,
+    /// The application's own threads, so that a test's end can wait for it.
+    runtime: Option<Runtime>,
     folder: TempDir,
 }
 
@@ -66,10 +73,19 @@ impl TestApp {
     pub async fn start_with(superuser: PgPool, change: impl FnOnce(&mut ServeConfig)) -> Self {
         make_roles().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let s3 = S3::start(folder.path().join("s3")).await;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let s3 = S3::start(folder.path().join("s3"), runtime.handle().clone()).await;
         let mut config = config(&superuser, &s3, folder.path());
         change(&mut config);
-        let running = serve(&config, &s3).await;
+        let started = runtime.spawn(serve(config.clone(), s3.client_config()));
+        let running = started
+            .await
+            .expect("no panic")
+            .expect("the application starts");
         let url = format!("http://{}", running.addr);
         let db = running.app.db.clone();
         let org = organization(&db, "demo").await;
@@ -90,7 +106,10 @@ impl TestApp {
             org,
             project,
             strange_project,
-            running,
+            addr: running.addr,
+            app: running.app.clone(),
+            running: Some(running),
+            runtime: Some(runtime),
             folder,
         }
     }
@@ -115,12 +134,12 @@ impl TestApp {
 
     /// Where the application listens.
     pub fn addr(&self) -> SocketAddr {
-        self.running.addr
+        self.addr
     }
 
     /// The running application's own objects, metrics and limits.
     pub fn app(&self) -> &rollcall_api::App {
-        &self.running.app
+        &self.app
     }
 
     /// A folder that goes with the test.
@@ -128,9 +147,46 @@ impl TestApp {
         self.folder.path()
     }
 
-    /// Finishes the requests in flight and stops the application.
-    pub async fn stop(self) {
-        self.running.stop().await.expect("a clean stop");
+    /// Runs something on the application's own threads.
+    pub async fn on_its_threads<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.runtime
+            .as_ref()
+            .expect("until dropped")
+            .spawn(work)
+            .await
+            .expect("no panic")
+    }
+
+    /// Begins to stop the application as SIGTERM does: it finishes the requests in flight.
+    pub async fn stop(&mut self) {
+        let running = self.running.take().expect("stopped once");
+        let stopped = self
+            .runtime
+            .as_ref()
+            .expect("until dropped")
+            .spawn(running.stop());
+        stopped.await.expect("no panic").expect("a clean stop");
+    }
+}
+
+impl Drop for TestApp {
+    /// Closes every connection, or Postgres would not let go of the test's database.
+    fn drop(&mut self) {
+        let runtime = self.runtime.take().expect("dropped once");
+        let (running, db) = (self.running.take(), self.db.clone());
+        let (done, closed) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            if let Some(running) = running {
+                running.handle().stop(false).await;
+            }
+            db.close().await;
+            let _ = done.send(());
+        });
+        let _ = closed.recv_timeout(Duration::from_secs(10));
+        runtime.shutdown_background();
     }
 }
 
@@ -167,12 +223,10 @@ fn config(superuser: &PgPool, s3: &S3, folder: &Path) -> ServeConfig {
     }
 }
 
-async fn serve(config: &ServeConfig, s3: &S3) -> Running {
+async fn serve(config: ServeConfig, s3: aws_sdk_s3::config::Builder) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new());
-    let objects = Objects::new(s3.client_config(), &config.s3, Arc::clone(&metrics));
-    serve::start_with(config, objects, metrics)
-        .await
-        .expect("the application starts")
+    let objects = Objects::new(s3, &config.s3, Arc::clone(&metrics));
+    serve::start_with(&config, objects, metrics).await
 }
 
 fn signing_key(folder: &Path) -> PathBuf {

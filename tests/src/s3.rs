@@ -9,12 +9,15 @@ use hyper_util::server::conn::auto;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// A server with one bucket; gone when dropped.
 pub struct S3 {
     root: PathBuf,
     port: u16,
+    runtime: Handle,
     task: JoinHandle<()>,
 }
 
@@ -24,16 +27,14 @@ impl S3 {
     pub const SECRET_KEY: &str = "test-secret-key";
 
     /// Serves a new bucket below `root`.
-    pub async fn start(root: PathBuf) -> Self {
+    pub async fn start(root: PathBuf, runtime: Handle) -> Self {
         std::fs::create_dir_all(root.join(Self::BUCKET)).expect("the bucket's folder");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        let (task, port) = serve(&root, 0, &runtime).await;
         Self {
-            task: serve(&root, listener),
             root,
             port,
+            runtime,
+            task,
         }
     }
 
@@ -45,10 +46,7 @@ impl S3 {
 
     /// Brings it back on the same port, with what it held.
     pub async fn restart(&mut self) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
-            .await
-            .expect("the port is free");
-        self.task = serve(&self.root, listener);
+        (self.task, _) = serve(&self.root, self.port, &self.runtime).await;
     }
 
     pub fn endpoint(&self) -> String {
@@ -85,14 +83,19 @@ impl Drop for S3 {
     }
 }
 
-fn serve(root: &Path, listener: TcpListener) -> JoinHandle<()> {
+async fn serve(root: &Path, port: u16, runtime: &Handle) -> (JoinHandle<()>, u16) {
     let files = s3s_fs::FileSystem::new(root).expect("the folder is there");
     let mut service = S3ServiceBuilder::new(files);
     service.set_auth(SimpleAuth::from_single(S3::ACCESS_KEY, S3::SECRET_KEY));
     let service = service.build();
-    tokio::spawn(async move {
+    let (bound, port_of) = oneshot::channel();
+    let task = runtime.spawn(async move {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .expect("the port is free");
+        let _ = bound.send(listener.local_addr().expect("an address").port());
         // Dropped with this task, and with it every connection.
-        let mut connections = tokio::task::JoinSet::new();
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
             let service = service.clone();
@@ -102,7 +105,8 @@ fn serve(root: &Path, listener: TcpListener) -> JoinHandle<()> {
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
             });
         }
-    })
+    });
+    (task, port_of.await.expect("the server listens"))
 }
 
 fn walk(bucket: &Path, folder: &Path, keys: &mut Vec<String>) {
