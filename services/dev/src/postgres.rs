@@ -1,0 +1,10 @@
+//! A Postgres of our own: made on first use, started as a child process, stopped with us. Loopback TCP only, and only
+//! with the password that was made with it. Nothing that holds data is ever deleted.
+
+mod account;
+mod cluster;
+mod leftover;
+mod pid_file;
+mod programs;
+
+pub(crate) use cluster::{Cluster, Kind, Settings};
