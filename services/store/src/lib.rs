@@ -1,1 +1,18 @@
+//! Every line of SQL. One file per aggregate; what belongs to a tenant takes a [`TenantConn`], so that a query without
+//! a tenant does not compile. Knows nothing of HTTP.
 
+pub mod api_keys;
+pub mod attachments;
+pub mod changes;
+mod db;
+pub mod events;
+pub mod idempotency;
+pub mod organizations;
+pub mod projects;
+pub mod roles;
+pub mod schema;
+pub mod sessions;
+
+pub use db::{Db, PoolState, TenantConn};
+/// The error of every function here, for callers that name it.
+pub use sqlx::Error;

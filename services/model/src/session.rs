@@ -1,0 +1,76 @@
+//! A session as it stands, whatever its source.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::{OrgId, Points, ProjectId, SessionId};
+
+/// What a session is one of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A form filled in by a field device.
+    Form,
+}
+
+/// A session as it stands, or as it stood when an event happened. Serialized, it is the event's snapshot.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    pub org: OrgId,
+    pub id: SessionId,
+    pub project: ProjectId,
+    /// What the session was created on; unique in the organization.
+    pub service: String,
+    pub kind: Kind,
+    /// The session's name at its source: for a form the client's `uuid`, as last written.
+    pub source_id: String,
+    /// The device that created or last edited the session.
+    pub unit_id: String,
+    /// When the session began, by its source's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When it was last saved, by its source's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub saved_at: OffsetDateTime,
+    /// When its last change arrived, by ours.
+    #[serde(with = "time::serde::rfc3339")]
+    pub received_at: OffsetDateTime,
+    /// Who sent that change: the credential's name.
+    pub received_from: String,
+    pub deleted: bool,
+    pub points: Points,
+    /// Counts the session's changes from 1; with the id it names the event that made it so.
+    pub revision: i64,
+}
+
+/// Text that names no kind of session.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of session")]
+pub struct UnknownKind(String);
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        match text {
+            "form" => Ok(Self::Form),
+            _ => Err(UnknownKind(text.to_owned())),
+        }
+    }
+}
+
+impl Kind {
+    /// The name as stored and as shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+        }
+    }
+}
+
+/// The service that a project's forms are created on. Project numbers are unique, so the name is too.
+pub fn forms_service(project: ProjectId) -> String {
+    format!("forms-{project}")
+}

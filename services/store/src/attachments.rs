@@ -1,0 +1,58 @@
+//! Attachments' rows: which objects in S3 a session holds, held, or never came to hold.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::TenantConn;
+
+/// A row whose object may be deleted.
+#[derive(Clone, Debug)]
+pub struct Retired {
+    pub id: Uuid,
+    pub project_id: i64,
+    pub session_id: Uuid,
+}
+
+/// Which of `ids` have a row; an object without one belongs to nothing.
+pub async fn known(tx: &mut TenantConn, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
+    let rows = sqlx::query_scalar!(
+        "select id from attachments where org_id = $1 and id = any($2)",
+        tx.org().0,
+        ids
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Attachments that no session holds any more since more than `keep_seconds`, at most `limit`.
+pub async fn list_retired(
+    tx: &mut TenantConn,
+    keep_seconds: f64,
+    limit: i64,
+) -> sqlx::Result<Vec<Retired>> {
+    sqlx::query_as!(
+        Retired,
+        "select id, project_id, session_id from attachments
+         where org_id = $1 and retired_at < now() - make_interval(secs => $2)
+         order by retired_at limit $3",
+        tx.org().0,
+        keep_seconds,
+        limit
+    )
+    .fetch_all(tx.conn())
+    .await
+}
+
+/// Forgets retired attachments whose objects are gone. Events keep their names, sizes and hashes.
+pub async fn delete_retired(tx: &mut TenantConn, ids: &[Uuid]) -> sqlx::Result<u64> {
+    sqlx::query!(
+        "delete from attachments where org_id = $1 and id = any($2) and retired_at is not null",
+        tx.org().0,
+        ids
+    )
+    .execute(tx.conn())
+    .await
+    .map(|done| done.rows_affected())
+}

@@ -1,0 +1,469 @@
+//! The one write door: every change of a session, from whatever surface or relay, passes [`apply`].
+//!
+//! Invariant: a session's row, its event and its attachments' rows change in one transaction, under the row's lock;
+//! revision n of a session has exactly one event.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rollcall_model::{
+    Attachment, Decision, EventType, Rejection, Session, SessionChange, SessionId,
+};
+use serde_json::Value;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::TenantConn;
+use crate::sessions::SessionRow;
+
+/// What became of one change.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The session is now this.
+    Applied {
+        session: Session,
+        event: EventType,
+    },
+    /// The change was a repeat: this is what the first one made, and nothing happened.
+    Repeat {
+        session: Session,
+    },
+    Rejected(Rejection),
+}
+
+/// Applies `changes`, in order per session, and answers each by itself, in the order given.
+///
+/// Takes the changes of one request or of many; the transaction's tenants must cover them, else row-level security
+/// refuses the write. A database error fails the batch whole. Locks are taken in the order of session ids, so that
+/// batches at once wait for each other; should Postgres yet see a deadlock, it fails one of them and nothing of it stays.
+pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Result<Vec<Outcome>> {
+    let mut outcomes: Vec<Option<Outcome>> = changes.iter().map(|_| None).collect();
+    let mut pending: BTreeMap<SessionId, Vec<usize>> = BTreeMap::new();
+    for (at, change) in changes.iter().enumerate() {
+        pending.entry(change.session_id()).or_default().push(at);
+    }
+    // A second round is for sessions that another transaction created between our look and our insert: they are
+    // committed by then, so that this round locks them.
+    while !pending.is_empty() {
+        let mut plans = lock(tx, changes, &pending).await?;
+        read_history(tx, changes, &mut plans).await?;
+        for plan in &mut plans {
+            plan.decide(changes);
+        }
+        let lost = write_sessions(tx, &plans).await?;
+        plans.retain(|plan| !lost.contains(&plan.id));
+        write_events(tx, &plans).await?;
+        write_attachments(tx, &plans).await?;
+        for plan in plans {
+            pending.remove(&plan.id);
+            for (at, outcome) in plan.outcomes {
+                outcomes[at] = Some(outcome);
+            }
+        }
+    }
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("every change belonged to one plan"))
+        .collect())
+}
+
+/// What is to happen to one session.
+struct Plan {
+    id: SessionId,
+    /// Which changes, in order.
+    changes: Vec<usize>,
+    known: bool,
+    base: Option<Session>,
+    history: Vec<Session>,
+    steps: Vec<Step>,
+    outcomes: Vec<(usize, Outcome)>,
+}
+
+/// One revision to write.
+struct Step {
+    session: Session,
+    event: EventType,
+    context: Option<Value>,
+}
+
+impl Plan {
+    fn decide(&mut self, changes: &[SessionChange]) {
+        for &at in &self.changes {
+            let change = &changes[at];
+            let current = self
+                .steps
+                .last()
+                .map(|step| &step.session)
+                .or(self.base.as_ref());
+            let earlier = self
+                .history
+                .iter()
+                .chain(self.steps.iter().map(|step| &step.session));
+            let decision = if self.known {
+                change.decide(current, earlier)
+            } else {
+                Decision::Reject(Rejection::NoProject)
+            };
+            let outcome = match decision {
+                Decision::Apply(session, event) => {
+                    let context = change.context.clone();
+                    self.steps.push(Step {
+                        session: session.clone(),
+                        event,
+                        context,
+                    });
+                    Outcome::Applied { session, event }
+                }
+                Decision::Repeat(session) => Outcome::Repeat { session },
+                Decision::Reject(rejection) => Outcome::Rejected(rejection),
+            };
+            self.outcomes.push((at, outcome));
+        }
+    }
+
+    fn last(&self) -> Option<&Session> {
+        self.steps.last().map(|step| &step.session)
+    }
+}
+
+/// Locks the sessions that exist, in the order of their ids, and sees which services do.
+async fn lock(
+    tx: &mut TenantConn,
+    changes: &[SessionChange],
+    pending: &BTreeMap<SessionId, Vec<usize>>,
+) -> sqlx::Result<Vec<Plan>> {
+    let firsts: Vec<&SessionChange> = pending.values().map(|at| &changes[at[0]]).collect();
+    let orgs: Vec<Uuid> = firsts.iter().map(|change| change.org.0).collect();
+    let services: Vec<String> = firsts.iter().map(|change| change.service.clone()).collect();
+    let ids: Vec<Uuid> = pending.keys().map(|id| id.0).collect();
+    let known: HashSet<i64> = sqlx::query_scalar!(
+        r#"select c.at as "at!" from unnest($1::uuid[], $2::text[]) with ordinality c(org_id, service, at)
+           join services v on v.org_id = c.org_id and v.name = c.service"#,
+        &orgs,
+        &services
+    )
+    .fetch_all(tx.conn())
+    .await?
+    .into_iter()
+    .collect();
+    let mut held: HashMap<SessionId, Session> = sqlx::query_as!(
+        SessionRow,
+        r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.created_at, s.saved_at,
+                  s.received_at, s.received_from, s.deleted, s.points as "points: Json<rollcall_model::Points>",
+                  s.revision
+           from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
+           join sessions s on s.org_id = c.org_id and s.id = c.id
+           order by s.org_id, s.id for update of s"#,
+        &orgs,
+        &ids
+    )
+    .fetch_all(tx.conn())
+    .await?
+    .into_iter()
+    .map(|row| row.into_session().map(|session| (session.id, session)))
+    .collect::<sqlx::Result<_>>()?;
+    let plan = |(at, (id, changes)): (usize, (&SessionId, &Vec<usize>))| Plan {
+        id: *id,
+        changes: changes.clone(),
+        known: i64::try_from(at + 1).is_ok_and(|ordinality| known.contains(&ordinality)),
+        base: held.remove(id),
+        history: Vec::new(),
+        steps: Vec::new(),
+        outcomes: Vec::new(),
+    };
+    Ok(pending.iter().enumerate().map(plan).collect())
+}
+
+/// Reads the earlier revisions that carry a save time which a change names.
+async fn read_history(
+    tx: &mut TenantConn,
+    changes: &[SessionChange],
+    plans: &mut [Plan],
+) -> sqlx::Result<()> {
+    let (mut orgs, mut ids, mut saves) = (Vec::new(), Vec::new(), Vec::new());
+    for plan in plans.iter().filter(|plan| plan.base.is_some()) {
+        for change in plan.changes.iter().map(|at| &changes[*at]) {
+            if let Some(save) = change.named_save() {
+                orgs.push(change.org.0);
+                ids.push(plan.id.0);
+                saves.push(save);
+            }
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query!(
+        r#"select e.session as "session: Json<Session>"
+           from (select distinct * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[])) c(org_id, id, saved_at)
+           join events e on e.org_id = c.org_id and e.session_id = c.id and e.saved_at = c.saved_at
+           order by e.session_id, e.revision"#,
+        &orgs,
+        &ids,
+        &saves
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    for Json(session) in rows.into_iter().map(|row| row.session) {
+        if let Ok(at) = plans.binary_search_by_key(&session.id, |plan| plan.id) {
+            plans[at].history.push(session);
+        }
+    }
+    Ok(())
+}
+
+/// Writes each session's last state. Answers the ids that another transaction created meanwhile: nothing was written
+/// of those.
+async fn write_sessions(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<HashSet<SessionId>> {
+    let changed = |new: bool| {
+        let of_kind = plans.iter().filter(move |plan| plan.base.is_none() == new);
+        of_kind.filter_map(Plan::last).collect::<Vec<_>>()
+    };
+    let existing = changed(false);
+    if !existing.is_empty() {
+        update_sessions(tx, &existing).await?;
+    }
+    let new = changed(true);
+    if new.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let inserted = insert_sessions(tx, &new).await?;
+    Ok(new
+        .iter()
+        .map(|session| session.id)
+        .filter(|id| !inserted.contains(&id.0))
+        .collect())
+}
+
+async fn insert_sessions(
+    tx: &mut TenantConn,
+    sessions: &[&Session],
+) -> sqlx::Result<HashSet<Uuid>> {
+    let c = Columns::of(sessions);
+    let rows = sqlx::query_scalar!(
+        "insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at,
+                               received_at, received_from, deleted, points, revision)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+                              $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bool[],
+                              $13::jsonb[], $14::bigint[])
+         on conflict (org_id, id) do nothing
+         returning id",
+        &c.org,
+        &c.id,
+        &c.project,
+        &c.service,
+        &c.kind,
+        &c.source_id,
+        &c.unit_id,
+        &c.created_at,
+        &c.saved_at,
+        &c.received_at,
+        &c.received_from,
+        &c.deleted,
+        &c.points as _,
+        &c.revision
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Result<()> {
+    let c = Columns::of(sessions);
+    sqlx::query!(
+        "update sessions s
+         set source_id = n.source_id, unit_id = n.unit_id, created_at = n.created_at, saved_at = n.saved_at,
+             received_at = n.received_at, received_from = n.received_from, deleted = n.deleted, points = n.points,
+             revision = n.revision
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                     $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[])
+              n(org_id, id, source_id, unit_id, created_at, saved_at, received_at, received_from, deleted, points,
+                revision)
+         where s.org_id = n.org_id and s.id = n.id",
+        &c.org,
+        &c.id,
+        &c.source_id,
+        &c.unit_id,
+        &c.created_at,
+        &c.saved_at,
+        &c.received_at,
+        &c.received_from,
+        &c.deleted,
+        &c.points as _,
+        &c.revision
+    )
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+}
+
+async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
+    let steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let sessions: Vec<&Session> = steps.iter().map(|step| &step.session).collect();
+    let events: Vec<String> = steps.iter().map(|step| step.event.to_string()).collect();
+    let snapshots: Vec<Json<&Session>> = sessions.iter().map(|session| Json(*session)).collect();
+    let contexts: Vec<Option<&Value>> = steps.iter().map(|step| step.context.as_ref()).collect();
+    let c = Columns::of(&sessions);
+    sqlx::query!(
+        "insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
+                             context)
+         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
+                              $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[])",
+        &c.org,
+        &c.id,
+        &c.revision,
+        &events,
+        &c.project,
+        &c.service,
+        &c.kind,
+        &c.received_at,
+        &c.saved_at,
+        &snapshots as _,
+        &contexts as _
+    )
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+}
+
+/// Gives every attachment that a session came to hold its row, and retires the rows of those that it let go.
+async fn write_attachments(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
+    let mut taken: Vec<(&Session, &str, &Attachment)> = Vec::new();
+    let (mut retired_orgs, mut retired): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
+    for plan in plans {
+        let mut before = files(plan.base.as_ref());
+        for step in &plan.steps {
+            let after = files(Some(&step.session));
+            let new = after.iter().filter(|(id, _)| !before.contains_key(id));
+            taken.extend(new.map(|(_, (point, file))| (&step.session, *point, *file)));
+            for id in before.keys().filter(|id| !after.contains_key(id)) {
+                retired_orgs.push(step.session.org.0);
+                retired.push(*id);
+            }
+            before = after;
+        }
+    }
+    if !retired.is_empty() {
+        sqlx::query!(
+            "update attachments a set retired_at = now()
+             from unnest($1::uuid[], $2::uuid[]) r(org_id, id)
+             where a.org_id = r.org_id and a.id = r.id",
+            &retired_orgs,
+            &retired
+        )
+        .execute(tx.conn())
+        .await?;
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    insert_attachments(tx, &taken, &retired).await
+}
+
+async fn insert_attachments(
+    tx: &mut TenantConn,
+    taken: &[(&Session, &str, &Attachment)],
+    retired: &[Uuid],
+) -> sqlx::Result<()> {
+    let org: Vec<Uuid> = taken.iter().map(|(session, ..)| session.org.0).collect();
+    let id: Vec<Uuid> = taken.iter().map(|(.., file)| file.id.0).collect();
+    let project: Vec<i64> = taken
+        .iter()
+        .map(|(session, ..)| session.project.get())
+        .collect();
+    let session: Vec<Uuid> = taken.iter().map(|(session, ..)| session.id.0).collect();
+    let point: Vec<String> = taken
+        .iter()
+        .map(|(_, point, _)| (*point).to_owned())
+        .collect();
+    let filename: Vec<String> = taken
+        .iter()
+        .map(|(.., file)| file.filename.clone())
+        .collect();
+    let content_type: Vec<String> = taken
+        .iter()
+        .map(|(.., file)| file.content_type.clone())
+        .collect();
+    let length: Vec<i64> = taken
+        .iter()
+        .map(|(.., file)| i64::try_from(file.length).unwrap_or(i64::MAX))
+        .collect();
+    let md5: Vec<String> = taken.iter().map(|(.., file)| file.md5.clone()).collect();
+    let sha256: Vec<String> = taken.iter().map(|(.., file)| file.sha256.clone()).collect();
+    sqlx::query!(
+        "insert into attachments (org_id, id, project_id, session_id, point, filename, content_type, length, md5,
+                                  sha256, retired_at)
+         select n.*, case when n.id = any($11) then now() end
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                     $8::bigint[], $9::text[], $10::text[])
+              n(org_id, id, project_id, session_id, point, filename, content_type, length, md5, sha256)",
+        &org,
+        &id,
+        &project,
+        &session,
+        &point,
+        &filename,
+        &content_type,
+        &length,
+        &md5,
+        &sha256,
+        retired
+    )
+    .execute(tx.conn())
+    .await
+    .map(|_| ())
+}
+
+/// The files that a session holds, by id.
+fn files(session: Option<&Session>) -> BTreeMap<Uuid, (&str, &Attachment)> {
+    let points = session.into_iter().flat_map(|session| &session.points);
+    points
+        .filter_map(|(name, point)| Some((name.as_str(), point.attachment()?)))
+        .map(|(name, file)| (file.id.0, (name, file)))
+        .collect()
+}
+
+/// Sessions as the arrays that `unnest` takes.
+struct Columns<'a> {
+    org: Vec<Uuid>,
+    id: Vec<Uuid>,
+    project: Vec<i64>,
+    service: Vec<String>,
+    kind: Vec<String>,
+    source_id: Vec<String>,
+    unit_id: Vec<String>,
+    created_at: Vec<OffsetDateTime>,
+    saved_at: Vec<OffsetDateTime>,
+    received_at: Vec<OffsetDateTime>,
+    received_from: Vec<String>,
+    deleted: Vec<bool>,
+    points: Vec<Json<&'a rollcall_model::Points>>,
+    revision: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(sessions: &[&'a Session]) -> Self {
+        Self {
+            org: sessions.iter().map(|s| s.org.0).collect(),
+            id: sessions.iter().map(|s| s.id.0).collect(),
+            project: sessions.iter().map(|s| s.project.get()).collect(),
+            service: sessions.iter().map(|s| s.service.clone()).collect(),
+            kind: sessions
+                .iter()
+                .map(|s| s.kind.as_str().to_owned())
+                .collect(),
+            source_id: sessions.iter().map(|s| s.source_id.clone()).collect(),
+            unit_id: sessions.iter().map(|s| s.unit_id.clone()).collect(),
+            created_at: sessions.iter().map(|s| s.created_at).collect(),
+            saved_at: sessions.iter().map(|s| s.saved_at).collect(),
+            received_at: sessions.iter().map(|s| s.received_at).collect(),
+            received_from: sessions.iter().map(|s| s.received_from.clone()).collect(),
+            deleted: sessions.iter().map(|s| s.deleted).collect(),
+            points: sessions.iter().map(|s| Json(&s.points)).collect(),
+            revision: sessions.iter().map(|s| s.revision).collect(),
+        }
+    }
+}
