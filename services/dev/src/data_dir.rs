@@ -1,15 +1,11 @@
-//! The data folder: one `rollcall` at a time works in it, what it must remember is in `state.json`, and nothing in
-//! it is ever deleted.
+//! The data folder: one `rollcall` at a time works in it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::secrets;
+use anyhow::{Context, Result, bail};
 
 /// A data folder that this process holds alone.
 pub(crate) struct DataDir {
@@ -21,11 +17,20 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Creates the folder if need be (for its owner only) and takes its lock.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
-            format!("the data folder {} cannot be created. Choose another one with --data-dir", path.display())
-        })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| {
+                format!(
+                    "the data folder {} cannot be created. Choose another one with --data-dir",
+                    path.display()
+                )
+            })?;
         // Absolute and without links: compared with what the kernel says of a server's working folder.
-        let path = path.canonicalize().with_context(|| format!("find the data folder {}", path.display()))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("find the data folder {}", path.display()))?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -33,62 +38,6 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
-
-    /// What earlier runs have noted; empty on the first one.
-    pub(crate) fn read_state(&self) -> Result<State> {
-        read_json(&self.state_path())
-    }
-
-    /// Replaces `state.json`, which only the owner may read.
-    pub(crate) fn write_state(&self, state: &State) -> Result<()> {
-        let path = self.state_path();
-        let text = serde_json::to_vec_pretty(state).expect("state has only string keys");
-        secrets::write_private(&path, &text).with_context(|| format!("write {}", path.display()))
-    }
-
-    fn state_path(&self) -> PathBuf {
-        self.path.join("state.json")
-    }
-}
-
-/// What the next run must find again.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct State {
-    pub(crate) postgres_port: Option<u16>,
-    pub(crate) s3_port: Option<u16>,
-    pub(crate) s3_keys: Option<S3Keys>,
-    /// The demo key, secret included: the database has only a hash of it.
-    pub(crate) api_key: Option<ApiKey>,
-}
-
-/// The credentials of the S3 server in this process.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct S3Keys {
-    pub(crate) access_key: String,
-    pub(crate) secret_key: String,
-}
-
-/// A key of the api, as its user needs it.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct ApiKey {
-    pub(crate) id: String,
-    pub(crate) secret: String,
-}
-
-fn read_json<T: DeserializeOwned + Default>(path: &Path) -> Result<T> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-    };
-    serde_json::from_slice(&text).map_err(|error| {
-        anyhow!(
-            "{} is damaged ({error}). It holds the ports and the keys of this data folder, none of its data. Mend it, or \
-             move it away: new ports and keys are then made.",
-            path.display()
-        )
-    })
 }
 
 fn lock(folder: &Path) -> Result<File> {
@@ -120,7 +69,10 @@ fn lock(folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(error)) => {
             return Err(error).with_context(|| {
-                format!("{} cannot be locked. Choose a folder on a local disk with --data-dir", path.display())
+                format!(
+                    "{} cannot be locked. Choose a folder on a local disk with --data-dir",
+                    path.display()
+                )
             });
         }
     }
@@ -136,23 +88,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_survives_and_a_damaged_one_is_refused_with_a_way_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&folder.path().join("a/b")).unwrap();
-        assert!(data.read_state().unwrap().postgres_port.is_none());
-        data.write_state(&State { postgres_port: Some(21_000), ..State::default() }).unwrap();
-        assert_eq!(data.read_state().unwrap().postgres_port, Some(21_000));
-        std::fs::write(data.state_path(), "{\"postgres_port\": ").unwrap();
-        let error = data.read_state().map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("state.json") && error.contains("move it away"), "{error}");
-    }
-
-    #[test]
     fn a_folder_is_held_by_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::open(folder.path()).unwrap();
-        let error = DataDir::open(folder.path()).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        let error = DataDir::open(folder.path())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         drop(first);
         DataDir::open(folder.path()).unwrap();
     }

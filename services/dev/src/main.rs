@@ -1,1 +1,36 @@
-fn main() {}
+//! `rollcall`: the whole of Rollcall on one machine with nothing set up. Owns processes, ports and folders, and holds
+//! no product logic.
+#![cfg_attr(
+    not(feature = "up"),
+    allow(
+        dead_code,
+        reason = "`with-postgres` needs only a part of what `up` needs"
+    )
+)]
+
+mod config;
+mod data_dir;
+mod ports;
+mod postgres;
+mod progress;
+mod secrets;
+mod signals;
+mod with_postgres;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+// Servers are started on the thread that runs this: see `postgres::cluster`.
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match config::Cli::parse().command {
+        #[cfg(feature = "up")]
+        config::Command::Up(config) => todo!(),
+        config::Command::WithPostgres(config) => with_postgres::run(config).await,
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("rollcall: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -9,8 +9,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// Environment that would change what Postgres's programs do.
-const UNWANTED: [&str; 7] =
-    ["PGDATA", "PGPORT", "PGHOST", "PGOPTIONS", "PGCLIENTENCODING", "PGDATESTYLE", "PGTZ"];
+const UNWANTED: [&str; 7] = [
+    "PGDATA",
+    "PGPORT",
+    "PGHOST",
+    "PGOPTIONS",
+    "PGCLIENTENCODING",
+    "PGDATESTYLE",
+    "PGTZ",
+];
 
 /// A folder of ours with one cluster in it, and the user whose processes work there.
 pub(crate) struct Home {
@@ -29,7 +36,8 @@ impl Home {
     /// Finds the user of an existing folder, or creates the folder for the user of a new one.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let user = if path.join("data").exists() {
-            let metadata = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+            let metadata =
+                fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
             user_of(metadata.uid(), metadata.gid(), path)?
         } else {
             let user = user_for_new()?;
@@ -50,7 +58,11 @@ impl Home {
                  missing. Install util-linux, or run as a plain user."
             );
         }
-        let home = Self { path: path.to_owned(), user, setpriv };
+        let home = Self {
+            path: path.to_owned(),
+            user,
+            setpriv,
+        };
         home.hand_over(path)?;
         Ok(home)
     }
@@ -62,7 +74,8 @@ impl Home {
     /// Makes a file that we made in the folder (or the folder) the servers' user's own.
     pub(crate) fn hand_over(&self, path: &Path) -> Result<()> {
         if let User::Other { uid, gid } = self.user {
-            chown(path, Some(uid), Some(gid)).with_context(|| format!("give away {}", path.display()))?;
+            chown(path, Some(uid), Some(gid))
+                .with_context(|| format!("give away {}", path.display()))?;
         }
         Ok(())
     }
@@ -84,9 +97,13 @@ impl Home {
         let mut command = match self.user {
             User::Other { uid, gid } if self.setpriv => {
                 let mut command = Command::new("sh");
-                command.args(["-c", r#"exec 9<"$1"; shift; exec setpriv "$@""#, "sh"]).arg(&self.path);
+                command
+                    .args(["-c", r#"exec 9<"$1"; shift; exec setpriv "$@""#, "sh"])
+                    .arg(&self.path);
                 command.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
-                command.args(["--clear-groups", "--pdeathsig", "INT", "--"]).arg(program);
+                command
+                    .args(["--clear-groups", "--pdeathsig", "INT", "--"])
+                    .arg(program);
                 command
             }
             User::Other { uid, gid } => {
@@ -106,7 +123,11 @@ impl Home {
             command.env_remove(name);
         }
         // HOME: libpq inside a server looks for certificates there and fails where it may not look.
-        command.env("HOME", "/").env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
+        command
+            .env("HOME", "/")
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command
     }
@@ -139,12 +160,22 @@ fn user_for_new() -> Result<User> {
             return Ok(User::Other { uid, gid });
         }
     }
-    bail!("Postgres does not run as root, and there is neither a user `postgres` nor a user `nobody` to run it as")
+    bail!(
+        "Postgres does not run as root, and there is neither a user `postgres` nor a user `nobody` to run it as"
+    )
 }
 
 fn id(what: &str, user: &str) -> Option<u32> {
-    let output = Command::new("id").args([what, user]).stderr(Stdio::null()).output().ok()?;
-    std::str::from_utf8(&output.stdout).ok()?.trim().parse().ok()
+    let output = Command::new("id")
+        .args([what, user])
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    std::str::from_utf8(&output.stdout)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -155,8 +186,14 @@ mod tests {
     fn a_folder_of_somebody_else_is_refused_with_a_way_out() {
         let own = rustix::process::geteuid().as_raw();
         let other = if own == 0 { 0 } else { own + 1 };
-        let error = user_of(other, other, Path::new("/d/postgres")).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("/d/postgres") && error.contains("--data-dir"), "{error}");
+        let error = user_of(other, other, Path::new("/d/postgres"))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/d/postgres") && error.contains("--data-dir"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -166,7 +203,11 @@ mod tests {
         let user = home.command(Path::new("id")).arg("-u").output().unwrap();
         assert_ne!(String::from_utf8(user.stdout).unwrap().trim(), "0");
         // The temporary folder is closed to all but its owner, as root's home is.
-        let wrote = home.command(Path::new("touch")).arg(home.name("file")).status().unwrap();
+        let wrote = home
+            .command(Path::new("touch"))
+            .arg(home.name("file"))
+            .status()
+            .unwrap();
         assert!(wrote.success() && home.path().join("file").is_file());
     }
 }

@@ -4,10 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::account::Home;
@@ -38,6 +40,8 @@ pub(crate) struct Settings<'a> {
     /// The port of the last run.
     pub(crate) kept_port: Option<u16>,
     pub(crate) kind: Kind,
+    /// Statements, a line each, that a new cluster begins with.
+    pub(crate) beginning: &'a [&'a str],
 }
 
 /// A running server. Its superuser is `postgres`.
@@ -62,19 +66,34 @@ impl Cluster {
         let home = Home::open(settings.home)?;
         let ended = leftover::clear(&data, progress).await?;
         if made_by.is_none() {
-            progress.line("postgres", format_args!("making a cluster in {}", settings.home.display()));
-            initialize(&home, &programs, settings.kind).await?;
+            progress.line(
+                "postgres",
+                format_args!("making a cluster in {}", settings.home.display()),
+            );
+            initialize(&home, &programs, settings).await?;
         } else if ended == Ended::Abruptly {
-            progress.line("postgres", "was not shut down last time; it recovers from its log, and nothing is lost");
+            progress.line(
+                "postgres",
+                "was not shut down last time; it recovers from its log, and nothing is lost",
+            );
         }
         let port = ports::choose("--postgres-port", settings.port, settings.kept_port)?;
         if let Some(old) = port.instead_of {
-            progress.line("postgres", format_args!("port {old} is taken by another program, so it moves to {}", port.port));
+            progress.line(
+                "postgres",
+                format_args!(
+                    "port {old} is taken by another program, so it moves to {}",
+                    port.port
+                ),
+            );
         }
         let log = Log::open(&settings.home.join("log"))?;
         let password_file = settings.home.join("password");
         let password = fs::read_to_string(&password_file).with_context(|| {
-            format!("read {}, which has held the cluster's password since it was made", password_file.display())
+            format!(
+                "read {}, which has held the cluster's password since it was made",
+                password_file.display()
+            )
         })?;
         let child = server(&home, &programs, settings.kind, port.port, &log)?;
         Ok(Self {
@@ -94,7 +113,9 @@ impl Cluster {
         let mut notice = Instant::now() + Duration::from_secs(5);
         loop {
             if let Some(status) = self.child.try_wait().context("watch Postgres")? {
-                return Err(self.log.explain(format_args!("Postgres did not start ({status})"), self.port));
+                return Err(self
+                    .log
+                    .explain(format_args!("Postgres did not start ({status})"), self.port));
             }
             // Until the server has written its own file, an old one may still lie there.
             if let Ok(Some(file)) = PidFile::read(&self.data)
@@ -104,26 +125,42 @@ impl Cluster {
                 break;
             }
             if Instant::now() > notice {
-                let doing = if self.recovers { "recovering" } else { "starting" };
-                progress.line("postgres", format_args!("still {doing} after {}", seconds_since(self.started)));
+                let doing = if self.recovers {
+                    "recovering"
+                } else {
+                    "starting"
+                };
+                progress.line(
+                    "postgres",
+                    format_args!("still {doing} after {}", seconds_since(self.started)),
+                );
                 notice = Instant::now() + Duration::from_secs(5);
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let (version, took) = (&self.version, seconds_since(self.started));
-        progress.line("postgres", format_args!("{version} on 127.0.0.1:{}, ready in {took}", self.port));
+        progress.line(
+            "postgres",
+            format_args!("{version} on 127.0.0.1:{}, ready in {took}", self.port),
+        );
         Ok(())
     }
 
     /// The superuser's address of `database`.
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        format!(
+            "postgres://postgres:{}@127.0.0.1:{}/{database}",
+            self.password, self.port
+        )
     }
 
     /// Waits for the server to end by itself, and says what is known of the reason.
     pub(crate) async fn failed(&mut self) -> Error {
         match self.child.wait().await {
-            Ok(status) => self.log.explain(format_args!("Postgres stopped by itself ({status})"), self.port),
+            Ok(status) => self.log.explain(
+                format_args!("Postgres stopped by itself ({status})"),
+                self.port,
+            ),
             Err(error) => Error::new(error).context("watch Postgres"),
         }
     }
@@ -143,7 +180,10 @@ impl Cluster {
             // It may just have ended by itself.
             let _ = kill_process(pid, signal);
         }
-        self.child.wait().await.context("wait for Postgres to stop")?;
+        self.child
+            .wait()
+            .await
+            .context("wait for Postgres to stop")?;
         Ok(())
     }
 
@@ -173,11 +213,12 @@ fn major_of(data: &Path) -> Result<Option<u32>> {
 }
 
 /// Makes the cluster under another name first: what has the name `data` is whole.
-async fn initialize(home: &Home, programs: &Programs, kind: Kind) -> Result<()> {
+async fn initialize(home: &Home, programs: &Programs, settings: &Settings<'_>) -> Result<()> {
     let unfinished = home.path().join("data.new");
     if unfinished.exists() {
         // No server ever ran on it.
-        fs::remove_dir_all(&unfinished).with_context(|| format!("clear {}", unfinished.display()))?;
+        fs::remove_dir_all(&unfinished)
+            .with_context(|| format!("clear {}", unfinished.display()))?;
     }
     let password = home.path().join("password");
     secrets::write_private(&password, secrets::random_hex(16).as_bytes())
@@ -185,42 +226,107 @@ async fn initialize(home: &Home, programs: &Programs, kind: Kind) -> Result<()> 
     home.hand_over(&password)?;
 
     let mut command = Command::from(home.command(&programs.path("initdb")));
-    command.arg("-D").arg(home.name("data.new")).args(["-U", "postgres", "--no-locale", "-E", "UTF8"]);
-    command.arg("--auth=scram-sha-256").arg("--pwfile").arg(home.name("password"));
-    command.arg(match kind {
+    command.arg("-D").arg(home.name("data.new")).args([
+        "-U",
+        "postgres",
+        "--no-locale",
+        "-E",
+        "UTF8",
+    ]);
+    command
+        .arg("--auth=scram-sha-256")
+        .arg("--pwfile")
+        .arg(home.name("password"));
+    command.arg(match settings.kind {
         Kind::Kept => "--data-checksums",
         Kind::Throwaway => "--no-sync",
     });
-    let output = command.kill_on_drop(true).output().await.context("run initdb")?;
-    if !output.status.success() {
-        bail!(
-            "initdb could not make a cluster in {} ({}):\n{}",
-            home.path().display(),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
+    finish(command, "", "initdb could not make a cluster", home).await?;
+
+    // The server as a program that reads statements: no client, no port, no password yet.
+    let mut command = Command::from(home.command(&programs.path("postgres")));
+    command
+        .args(["--single", "-j", "-c", "exit_on_error=on", "-D"])
+        .arg(home.name("data.new"))
+        .arg("postgres");
+    let statements: String = settings
+        .beginning
+        .iter()
+        .map(|line| format!("{line};\n\n"))
+        .collect();
+    finish(
+        command,
+        &statements,
+        "Postgres could not prepare the new cluster",
+        home,
+    )
+    .await?;
+
     let data = home.path().join("data");
     fs::rename(&unfinished, &data).with_context(|| format!("name {}", data.display()))?;
-    File::open(home.path()).and_then(|folder| folder.sync_all()).context("write out the cluster's name")
+    File::open(home.path())
+        .and_then(|folder| folder.sync_all())
+        .context("write out the cluster's name")
+}
+
+/// Runs a program to its end with `input`; one that fails is quoted.
+async fn finish(mut command: Command, input: &str, failure: &str, home: &Home) -> Result<()> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().context(failure.to_owned())?;
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // A program that ends before it has read everything says why by itself.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.context(failure.to_owned())?;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{failure} in {} ({}):\n{}",
+            home.path().display(),
+            output.status,
+            reason.trim_end()
+        );
+    }
+    Ok(())
 }
 
 fn server(home: &Home, programs: &Programs, kind: Kind, port: u16, log: &Log) -> Result<Child> {
     let mut command = Command::from(home.command(&programs.path("postgres")));
-    command.arg("-D").arg(home.name("data")).arg("-p").arg(port.to_string());
+    command
+        .arg("-D")
+        .arg(home.name("data"))
+        .arg("-p")
+        .arg(port.to_string());
     // TCP only: a socket's path may be 107 bytes long at most, and a data folder's may be longer.
-    for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "logging_collector=off"] {
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        "unix_socket_directories=",
+        "logging_collector=off",
+    ] {
         command.args(["-c", setting]);
     }
     if kind == Kind::Throwaway {
-        for setting in ["fsync=off", "full_page_writes=off", "max_connections=300", "shared_buffers=256MB"] {
+        for setting in [
+            "fsync=off",
+            "full_page_writes=off",
+            "max_connections=300",
+            "shared_buffers=256MB",
+        ] {
             command.args(["-c", setting]);
         }
     }
     let output = log.file.try_clone().context("open Postgres's log")?;
-    command.stdout(output.try_clone().context("open Postgres's log")?).stderr(output);
+    command
+        .stdout(output.try_clone().context("open Postgres's log")?)
+        .stderr(output);
     // From the thread that waits in `main`: the system takes the end of the spawning thread for the parent's death.
-    command.spawn().with_context(|| format!("start {}", programs.path("postgres").display()))
+    command
+        .spawn()
+        .with_context(|| format!("start {}", programs.path("postgres").display()))
 }
 
 /// The server's log, and where in it this run begins.
@@ -232,17 +338,31 @@ struct Log {
 
 impl Log {
     fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path);
         let file = file.with_context(|| format!("open {}", path.display()))?;
-        let begin = file.metadata().with_context(|| format!("look at {}", path.display()))?.len();
-        Ok(Self { path: path.to_owned(), file, begin })
+        let begin = file
+            .metadata()
+            .with_context(|| format!("look at {}", path.display()))?
+            .len();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            begin,
+        })
     }
 
     /// The reason for `what`, from the log's end.
     fn explain(&self, what: std::fmt::Arguments<'_>, port: u16) -> Error {
         let mut text = Vec::new();
         let mut file = &self.file;
-        let _ = file.seek(SeekFrom::Start(self.begin)).and_then(|_| file.read_to_end(&mut text));
+        let _ = file
+            .seek(SeekFrom::Start(self.begin))
+            .and_then(|_| file.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);
         if text.contains("could not bind IPv4 address") {
             return anyhow!(
@@ -252,6 +372,9 @@ impl Log {
         }
         let lines: Vec<_> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(8)..].join("\n  ");
-        anyhow!("{what}. The end of its log {}:\n  {tail}", self.path.display())
+        anyhow!(
+            "{what}. The end of its log {}:\n  {tail}",
+            self.path.display()
+        )
     }
 }

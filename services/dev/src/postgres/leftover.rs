@@ -26,10 +26,20 @@ pub(super) async fn clear(data: &Path, progress: Progress) -> Result<Ended> {
     let path = pid_file::path(data);
     let read = PidFile::read(data).with_context(|| format!("read {}", path.display()))?;
     let Some(server) = read else {
-        return Ok(if path.exists() { Ended::Abruptly } else { Ended::Cleanly });
+        return Ok(if path.exists() {
+            Ended::Abruptly
+        } else {
+            Ended::Cleanly
+        });
     };
     if server.runs_in(data) {
-        progress.line("postgres", format_args!("stopping a server that an earlier run left behind (process {})", server.pid));
+        progress.line(
+            "postgres",
+            format_args!(
+                "stopping a server that an earlier run left behind (process {})",
+                server.pid
+            ),
+        );
         stop(server, data).await?;
         return Ok(Ended::Cleanly);
     }
@@ -71,7 +81,12 @@ mod tests {
         }
         let ended = clear(folder.path(), Progress::Silent).await.unwrap();
         let names = std::fs::read_dir(folder.path()).unwrap();
-        (ended, names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+        (
+            ended,
+            names
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect(),
+        )
     }
 
     #[tokio::test]
@@ -84,13 +99,22 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let text = format!("{}\n", child.id());
-        assert_eq!(clear_with(Some(&text)).await, (Ended::Abruptly, vec!["postmaster.pid".to_owned()]));
-        assert_eq!(clear_with(Some("")).await, (Ended::Abruptly, vec!["postmaster.pid".to_owned()]));
+        assert_eq!(
+            clear_with(Some(&text)).await,
+            (Ended::Abruptly, vec!["postmaster.pid".to_owned()])
+        );
+        assert_eq!(
+            clear_with(Some("")).await,
+            (Ended::Abruptly, vec!["postmaster.pid".to_owned()])
+        );
     }
 
     #[tokio::test]
     async fn a_number_that_a_stranger_has_now_is_moved_aside() {
         let text = format!("{}\n", std::process::id());
-        assert_eq!(clear_with(Some(&text)).await, (Ended::Abruptly, vec!["postmaster.pid.stale".to_owned()]));
+        assert_eq!(
+            clear_with(Some(&text)).await,
+            (Ended::Abruptly, vec!["postmaster.pid.stale".to_owned()])
+        );
     }
 }

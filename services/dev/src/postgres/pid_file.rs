@@ -53,18 +53,27 @@ pub(crate) fn path(data: &Path) -> PathBuf {
 fn works_in(pid: Pid, data: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     // The folder itself is compared, not its path: another container may see it under another one.
-    let working = std::fs::metadata(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
-    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((working, std::fs::metadata(data)), (Ok(one), Ok(other)) if identity(one) == identity(other))
+    let identity = |path: &Path| {
+        std::fs::metadata(path)
+            .map(|folder| (folder.dev(), folder.ino()))
+            .ok()
+    };
+    let working = identity(Path::new(&format!("/proc/{}/cwd", pid.as_raw_nonzero())));
+    working.is_some() && working == identity(data)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn works_in(pid: Pid, data: &Path) -> bool {
     let pid = pid.as_raw_nonzero().to_string();
-    let output = std::process::Command::new("lsof").args(["-a", "-d", "cwd", "-Fn", "-p", &pid]).output();
+    let output = std::process::Command::new("lsof")
+        .args(["-a", "-d", "cwd", "-Fn", "-p", &pid])
+        .output();
     output.is_ok_and(|output| {
         let text = String::from_utf8_lossy(&output.stdout);
-        text.lines().any(|line| line.strip_prefix('n').is_some_and(|folder| Path::new(folder) == data))
+        text.lines().any(|line| {
+            line.strip_prefix('n')
+                .is_some_and(|folder| Path::new(folder) == data)
+        })
     })
 }
 
@@ -72,15 +81,25 @@ fn works_in(pid: Pid, data: &Path) -> bool {
 mod tests {
     use super::*;
 
-    const RUNNING: &str = "11412\n/d/data\n1795223017\n23456\n\n127.0.0.1\n 10117129         9\nready   \n";
+    const RUNNING: &str =
+        "11412\n/d/data\n1795223017\n23456\n\n127.0.0.1\n 10117129         9\nready   \n";
 
     #[test]
     fn a_servers_file_is_read_at_every_stage() {
         let pid = Pid::from_raw(11_412).unwrap();
         assert_eq!(PidFile::parse(RUNNING), Some(PidFile { pid, ready: true }));
-        assert_eq!(PidFile::parse(&RUNNING.replace("ready", "starting")), Some(PidFile { pid, ready: false }));
-        assert_eq!(PidFile::parse("11412\n/d/data\n17952\n"), Some(PidFile { pid, ready: false }));
-        assert_eq!(PidFile::parse(&format!("-{RUNNING}")), Some(PidFile { pid, ready: true }));
+        assert_eq!(
+            PidFile::parse(&RUNNING.replace("ready", "starting")),
+            Some(PidFile { pid, ready: false })
+        );
+        assert_eq!(
+            PidFile::parse("11412\n/d/data\n17952\n"),
+            Some(PidFile { pid, ready: false })
+        );
+        assert_eq!(
+            PidFile::parse(&format!("-{RUNNING}")),
+            Some(PidFile { pid, ready: true })
+        );
     }
 
     #[test]
@@ -92,7 +111,10 @@ mod tests {
 
     #[test]
     fn a_stranger_with_a_recycled_number_is_not_taken_for_a_server() {
-        let file = PidFile { pid: rustix::process::getpid(), ready: true };
+        let file = PidFile {
+            pid: rustix::process::getpid(),
+            ready: true,
+        };
         let elsewhere = tempfile::tempdir().unwrap();
         assert!(!file.runs_in(elsewhere.path()));
         assert!(file.runs_in(&std::env::current_dir().unwrap()));

@@ -43,17 +43,27 @@ pub(crate) fn choose(asked: Option<&Path>, made_by: Option<u32>, data: &Path) ->
             candidates(std::env::split_paths(&path), Path::new("/"))
         }
     };
-    let found: Vec<_> = folders.iter().filter_map(|folder| inspect(folder)).collect();
+    let found: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| inspect(folder))
+        .collect();
     if let Some(folder) = asked
         && found.is_empty()
     {
-        bail!("{} does not hold Postgres's programs initdb and postgres (--postgres-bin)", folder.display());
+        bail!(
+            "{} does not hold Postgres's programs initdb and postgres (--postgres-bin)",
+            folder.display()
+        );
     }
     pick(found, made_by, data)
 }
 
 fn pick(found: Vec<Programs>, made_by: Option<u32>, data: &Path) -> Result<Programs> {
-    let here = found.iter().map(|p| format!("{} in {}", p.version, p.bin.display())).collect::<Vec<_>>().join(", ");
+    let here = found
+        .iter()
+        .map(|p| format!("{} in {}", p.version, p.bin.display()))
+        .collect::<Vec<_>>()
+        .join(", ");
     let fits = |p: &Programs| made_by.map_or(p.major >= OLDEST, |major| p.major == major);
     if let Some(programs) = found.into_iter().find(fits) {
         return Ok(programs);
@@ -82,7 +92,9 @@ fn candidates(path: impl Iterator<Item = PathBuf>, root: &Path) -> Vec<PathBuf> 
     let mut folders: Vec<_> = path.filter(|folder| folder.is_absolute()).collect();
     for (parent, prefix, bin) in VERSIONED {
         let parent = root.join(parent.trim_start_matches('/'));
-        let Ok(entries) = std::fs::read_dir(&parent) else { continue };
+        let Ok(entries) = std::fs::read_dir(&parent) else {
+            continue;
+        };
         let mut versions: Vec<(u32, PathBuf)> = entries
             .flatten()
             .filter_map(|entry| {
@@ -99,18 +111,34 @@ fn candidates(path: impl Iterator<Item = PathBuf>, root: &Path) -> Vec<PathBuf> 
 
 fn inspect(bin: &Path) -> Option<Programs> {
     // A client-only installation has `psql` but not these two.
-    if !["initdb", "postgres"].iter().all(|name| bin.join(name).is_file()) {
+    if !["initdb", "postgres"]
+        .iter()
+        .all(|name| bin.join(name).is_file())
+    {
         return None;
     }
-    let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
+    let output = Command::new(bin.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok()?;
     let (major, version) = parse_version(std::str::from_utf8(&output.stdout).ok()?)?;
-    Some(Programs { bin: bin.to_owned(), major, version })
+    Some(Programs {
+        bin: bin.to_owned(),
+        major,
+        version,
+    })
 }
 
 /// `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` is `(15, "15.18")`.
 fn parse_version(line: &str) -> Option<(u32, String)> {
-    let version = line.split_once("(PostgreSQL) ")?.1.split_whitespace().next()?;
-    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    let version = line
+        .split_once("(PostgreSQL) ")?
+        .1
+        .split_whitespace()
+        .next()?;
+    let digits = version
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(version.len());
     Some((version[..digits].parse().ok()?, version.to_owned()))
 }
 
@@ -122,21 +150,40 @@ mod tests {
     use super::*;
 
     fn programs(version: &str) -> Programs {
-        let (major, version) = parse_version(&format!("postgres (PostgreSQL) {version}\n")).unwrap();
-        Programs { bin: PathBuf::from(format!("/pg/{major}")), major, version }
+        let (major, version) =
+            parse_version(&format!("postgres (PostgreSQL) {version}\n")).unwrap();
+        Programs {
+            bin: PathBuf::from(format!("/pg/{major}")),
+            major,
+            version,
+        }
     }
 
     #[test]
     fn versions_of_all_shapes_are_read() {
         for (line, major, version) in [
-            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n", 15, "15.18"),
+            (
+                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
+                15,
+                "15.18",
+            ),
             ("postgres (PostgreSQL) 18beta1\n", 18, "18beta1"),
             ("postgres (PostgreSQL) 19devel\n", 19, "19devel"),
             ("postgres (PostgreSQL) 9.6.24\n", 9, "9.6.24"),
         ] {
-            assert_eq!(parse_version(line), Some((major, version.to_owned())), "{line}");
+            assert_eq!(
+                parse_version(line),
+                Some((major, version.to_owned())),
+                "{line}"
+            );
         }
-        for rubbish in ["", "postgres", "postgres (PostgreSQL) ", "postgres (PostgreSQL) x", "mysqld  Ver 8.0"] {
+        for rubbish in [
+            "",
+            "postgres",
+            "postgres (PostgreSQL) ",
+            "postgres (PostgreSQL) x",
+            "mysqld  Ver 8.0",
+        ] {
             assert_eq!(parse_version(rubbish), None, "{rubbish:?}");
         }
     }
@@ -150,11 +197,18 @@ mod tests {
         fs::create_dir_all(root.path().join("opt/homebrew/opt/postgresql@16")).unwrap();
         let path = ["/a/bin", "relative"].map(PathBuf::from).into_iter();
         let found = candidates(path, root.path());
-        let shown: Vec<_> =
-            found.iter().map(|f| f.strip_prefix(root.path()).unwrap_or(f).to_str().unwrap()).collect();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|f| f.strip_prefix(root.path()).unwrap_or(f).to_str().unwrap())
+            .collect();
         assert_eq!(
             shown,
-            ["/a/bin", "usr/lib/postgresql/17/bin", "usr/lib/postgresql/15/bin", "opt/homebrew/opt/postgresql@16/bin"]
+            [
+                "/a/bin",
+                "usr/lib/postgresql/17/bin",
+                "usr/lib/postgresql/15/bin",
+                "opt/homebrew/opt/postgresql@16/bin"
+            ]
         );
     }
 
@@ -170,7 +224,10 @@ mod tests {
         assert_eq!(inspect(folder.path()), None, "initdb is missing");
         write("initdb", "#!/bin/sh\n");
         let found = inspect(folder.path()).unwrap();
-        assert_eq!((found.major, found.path("initdb")), (16, folder.path().join("initdb")));
+        assert_eq!(
+            (found.major, found.path("initdb")),
+            (16, folder.path().join("initdb"))
+        );
     }
 
     #[test]
@@ -182,16 +239,31 @@ mod tests {
     #[test]
     fn an_old_cluster_takes_the_version_that_made_it() {
         let found = vec![programs("17.2"), programs("15.18")];
-        assert_eq!(pick(found.clone(), Some(15), Path::new("/d")).unwrap().major, 15);
-        let error = pick(found, Some(16), Path::new("/d")).unwrap_err().to_string();
-        assert!(error.contains("Install Postgres 16") && error.contains("--data-dir"), "{error}");
+        assert_eq!(
+            pick(found.clone(), Some(15), Path::new("/d"))
+                .unwrap()
+                .major,
+            15
+        );
+        let error = pick(found, Some(16), Path::new("/d"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("Install Postgres 16") && error.contains("--data-dir"),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_is_missing_is_said_with_the_command_that_helps() {
         let none = pick(vec![], None, Path::new("/d")).unwrap_err().to_string();
         assert!(none.contains("make setup"), "{none}");
-        let old = pick(vec![programs("13.1")], None, Path::new("/d")).unwrap_err().to_string();
-        assert!(old.contains("15 or newer") && old.contains("13.1 in /pg/13"), "{old}");
+        let old = pick(vec![programs("13.1")], None, Path::new("/d"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            old.contains("15 or newer") && old.contains("13.1 in /pg/13"),
+            "{old}"
+        );
     }
 }
