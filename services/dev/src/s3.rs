@@ -19,6 +19,8 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use crate::state::S3Keys;
 
@@ -47,7 +49,9 @@ impl Server {
             format!("port {port} on 127.0.0.1 was taken by another program just now. Start again, or choose one with --s3-port")
         })?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, service.build(), stopped));
+        // Its spans, which print every request whole, would drown those of the api in the same process.
+        let serving = serve(listener, service.build(), stopped).with_subscriber(NoSubscriber::default());
+        let task = tokio::spawn(serving);
         Ok(Self { endpoint: format!("http://127.0.0.1:{port}"), stop, task })
     }
 
@@ -78,10 +82,11 @@ async fn serve(listener: TcpListener, service: S3Service, mut stopped: oneshot::
         let _ = stream.set_nodelay(true);
         let connection = server.serve_connection(TokioIo::new(stream), service.clone());
         let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
+        let connection = async move {
             // A client that goes away half-way is its own affair.
             let _ = connection.await;
-        });
+        };
+        tokio::spawn(connection.with_subscriber(NoSubscriber::default()));
     }
     graceful.shutdown().await;
 }

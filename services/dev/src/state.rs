@@ -15,6 +15,10 @@ pub(crate) struct State {
     pub(crate) postgres_port: Option<u16>,
     pub(crate) s3_port: Option<u16>,
     pub(crate) s3_keys: Option<S3Keys>,
+    /// As whom the api logs in to Postgres.
+    pub(crate) login: Option<Login>,
+    /// Secret that the secrets of keys for signed requests are derived from.
+    pub(crate) signed_keys_secret: Option<String>,
     /// The demo key, secret included: the database has only a hash of it.
     pub(crate) api_key: Option<ApiKey>,
 }
@@ -24,6 +28,26 @@ pub(crate) struct State {
 pub(crate) struct S3Keys {
     pub(crate) access_key: String,
     pub(crate) secret_key: String,
+}
+
+impl S3Keys {
+    pub(crate) fn generate() -> Self {
+        Self { access_key: secrets::random_hex(10), secret_key: secrets::random_hex(32) }
+    }
+}
+
+/// A role of Postgres's.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Login {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl Login {
+    /// Two data folders on one server must not change each other's password, so each has a role of its own.
+    pub(crate) fn generate() -> Self {
+        Self { name: format!("rollcall_up_{}", secrets::random_hex(4)), password: secrets::random_hex(16) }
+    }
 }
 
 /// A key of the api, as its user needs it.
