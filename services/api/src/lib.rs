@@ -1,1 +1,124 @@
+//! Rollcall's HTTP api: surfaces that translate wire contracts to the store and back, authentication, attachments in S3,
+//! and the background work. Stateless: any number of replicas serve the same Postgres and bucket.
 
+pub mod admin;
+pub mod auth;
+pub mod config;
+pub mod error;
+mod idempotency;
+mod middleware;
+pub mod objects;
+pub mod openapi;
+pub mod serve;
+mod surfaces;
+pub mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::web;
+use rollcall_model::Limits;
+use rollcall_store::Db;
+use rollcall_telemetry::Metrics;
+use secrecy::{ExposeSecret, SecretString};
+use tracing_actix_web::TracingLogger;
+use utoipa_actix_web::AppExt;
+
+use crate::auth::tokens::Tokens;
+use crate::config::{DatabaseArgs, ServeConfig};
+use crate::error::ApiError;
+use crate::objects::Objects;
+
+/// Everything that handlers share; the only registered data.
+pub struct App {
+    pub db: Db,
+    pub objects: Objects,
+    pub limits: Limits,
+    pub tokens: Option<Tokens>,
+    pub signed_keys_secret: Option<SecretString>,
+    pub metrics: Arc<Metrics>,
+    paths: openapi::Paths,
+}
+
+impl App {
+    /// Builds what the configuration describes; connects to nothing yet.
+    pub fn new(
+        config: &ServeConfig,
+        objects: Objects,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let secret = config.credentials.signed_keys_secret.clone();
+        if secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose_secret().len() < 32)
+        {
+            anyhow::bail!("--signed-keys-secret is too short; use at least 32 characters");
+        }
+        Ok(Self {
+            db: database(&config.database)?,
+            objects,
+            limits: config.limits.limits(),
+            tokens: Tokens::load(&config.credentials)?,
+            signed_keys_secret: secret,
+            metrics,
+            paths: openapi::Paths::of(&openapi::document()),
+        })
+    }
+}
+
+/// A pool for the configured database; connects when first asked.
+pub fn database(args: &DatabaseArgs) -> anyhow::Result<Db> {
+    let url = args.database_url.expose_secret();
+    Db::from_url(
+        url,
+        args.database_connections,
+        Duration::from_millis(args.database_wait_ms),
+    )
+    // The error's own text may quote the password.
+    .map_err(|_| anyhow::anyhow!("--database-url is not a postgres:// URL"))
+}
+
+/// The whole application: every surface behind the same middleware. Used by `serve`, by `rollcall up` and by the tests.
+pub fn app(
+    state: web::Data<App>,
+) -> actix_web::App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    let (app, _) = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(openapi::base())
+        .configure(surfaces::routes)
+        .split_for_parts();
+    app.app_data(state)
+        .app_data(web::PathConfig::default().error_handler(|error, _| {
+            ApiError::invalid(
+                "path_invalid",
+                format!("a part of the path is not right: {error}"),
+            )
+            .into()
+        }))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| {
+            ApiError::invalid(
+                "query_invalid",
+                format!("the query string is not right: {error}"),
+            )
+            .into()
+        }))
+        .default_service(web::to(surfaces::nothing_here))
+        // The last is the outermost.
+        .wrap(from_fn(middleware::spell))
+        .wrap(from_fn(middleware::limit_time))
+        .wrap(from_fn(middleware::render))
+        .wrap(from_fn(middleware::measure))
+        .wrap(TracingLogger::<middleware::RootSpan>::new())
+        .wrap(from_fn(middleware::identify))
+}

@@ -67,6 +67,12 @@ pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Resu
         .collect())
 }
 
+/// Applies one change; see [`apply`].
+pub async fn apply_one(tx: &mut TenantConn, change: SessionChange) -> sqlx::Result<Outcome> {
+    let mut outcomes = apply(tx, &[change]).await?;
+    Ok(outcomes.pop().expect("every change is answered"))
+}
+
 /// What is to happen to one session.
 struct Plan {
     id: SessionId,

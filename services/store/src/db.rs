@@ -34,12 +34,17 @@ pub struct PoolState {
 impl Db {
     /// A pool that connects when first asked. A caller waits `acquire_timeout` for a connection, then gets
     /// [`sqlx::Error::PoolTimedOut`].
-    pub fn new(options: PgConnectOptions, max_connections: u32, acquire_timeout: Duration) -> Self {
+    pub fn from_url(
+        url: &str,
+        max_connections: u32,
+        acquire_timeout: Duration,
+    ) -> sqlx::Result<Self> {
+        let options: PgConnectOptions = url.parse()?;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(acquire_timeout)
             .connect_lazy_with(options.application_name("rollcall"));
-        Self { pool }
+        Ok(Self { pool })
     }
 
     /// Runs `work` in one transaction as `org`; commits on `Ok`, rolls back on `Err` and when dropped half-way.
@@ -98,6 +103,26 @@ impl TenantConn {
     /// The organization that this transaction is bound to.
     pub fn org(&self) -> OrgId {
         self.org
+    }
+
+    /// Runs `work` so that, where it fails, nothing of it stays and the transaction goes on.
+    pub async fn attempt<T, E>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<sqlx::Error>,
+    {
+        sqlx::raw_sql("savepoint attempt")
+            .execute(self.conn())
+            .await?;
+        let done = work(self).await;
+        let end = match done {
+            Ok(_) => "release savepoint attempt",
+            Err(_) => "rollback to savepoint attempt",
+        };
+        sqlx::raw_sql(end).execute(self.conn()).await?;
+        done
     }
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {

@@ -1,13 +1,14 @@
 //! The database roles that the migrations grant to. Roles belong to the whole cluster, so the bootstrap makes them
 //! (`rollcall-api admin roles`, `rollcall up`), never a migration.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Makes `rollcall_app` and `rollcall_system` and lets `login` take them on. `login` is created, where it is missing,
 /// with the password; an existing one gets the password too. Repeating it changes nothing else.
 ///
-/// Needs a connection that may create roles.
-pub async fn create(conn: &mut PgConnection, login: &str, password: &str) -> sqlx::Result<()> {
+/// Connects by `url`, as a role that may create roles.
+pub async fn create(url: &str, login: &str, password: &str) -> sqlx::Result<()> {
+    let mut conn = PgConnection::connect(url).await?;
     let (name, literal) = (quoted(login, '"'), quoted(login, '\''));
     let password = quoted(password, '\'');
     let mut statements = Vec::new();
@@ -22,7 +23,7 @@ pub async fn create(conn: &mut PgConnection, login: &str, password: &str) -> sql
     for statement in statements {
         // Names cannot be parameters of DDL; they are quoted above.
         sqlx::raw_sql(AssertSqlSafe(statement))
-            .execute(&mut *conn)
+            .execute(&mut conn)
             .await?;
     }
     Ok(())

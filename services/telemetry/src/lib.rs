@@ -5,6 +5,7 @@
 mod labels;
 mod metrics;
 mod otlp;
+mod parent;
 mod setup;
 
 pub use labels::{
@@ -13,6 +14,7 @@ pub use labels::{
     SurfaceLabels, SweepLabels, TaskLabels,
 };
 pub use metrics::{Histograms, InFlight, Metrics};
+pub use parent::{TraceHeaders, adopt_parent};
 pub use setup::{LogFormat, Telemetry, TelemetryArgs, init};
 
 /// The version of this build, as traces and `rollcall_build_info` tell it.

@@ -1,0 +1,304 @@
+//! The one error of the api, and how each surface says it.
+//!
+//! An [`ApiError`] is named by its meaning; [`crate::middleware::render`] turns it into the dialect of the surface it
+//! happened on. Text from inside (SQL, S3, panics) goes to the log, never to a client.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// What went wrong, by meaning. `code` is stable; `message` says what is wrong, where, and what to do.
+#[derive(Debug)]
+pub enum ApiError {
+    Invalid(Problem),
+    Unauthenticated(Problem),
+    Forbidden(Problem),
+    NotFound(Problem),
+    MethodNotAllowed {
+        allow: String,
+    },
+    /// The request took longer than the configured total time.
+    TimedOut(Problem),
+    Conflict(Problem),
+    TooLarge(Problem),
+    UnsupportedMedia(Problem),
+    /// Postgres or S3 is away; the same request may work soon.
+    Unavailable(Problem),
+    Internal(anyhow::Error),
+}
+
+/// A stable code and a sentence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// How a surface speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// `{status, message, code, request_id}` (forms-http contract, §2.2 and M3).
+    Forms,
+    /// JSON:API 1.1 error document.
+    JsonApi,
+    /// `{code, message, request_id}`: operations.
+    Plain,
+}
+
+/// An error of the forms surface.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "status": "not_found",
+    "message": "there is no such session in this project",
+    "code": "session_not_found",
+    "request_id": "0197d8a4-6f0e-7c65-9d1c-5d2b8f6f0a11"
+}))]
+pub struct FormsError {
+    /// The HTTP status in words, in snake case.
+    pub status: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+    /// Stable; for programs.
+    pub code: String,
+    pub request_id: String,
+}
+
+/// A JSON:API 1.1 error document.
+#[derive(Serialize, ToSchema)]
+pub struct JsonApiErrors {
+    pub errors: Vec<JsonApiError>,
+}
+
+/// One error of a JSON:API document.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "0197d8a4-6f0e-7c65-9d1c-5d2b8f6f0a11",
+    "status": "401",
+    "code": "credential_missing",
+    "title": "Unauthorized",
+    "detail": "send a key's id and secret as HTTP Basic authentication"
+}))]
+pub struct JsonApiError {
+    /// The request's id.
+    pub id: String,
+    /// The HTTP status, as text.
+    pub status: String,
+    /// Stable; for programs.
+    pub code: String,
+    pub title: String,
+    /// What is wrong, where, and what to do.
+    pub detail: String,
+}
+
+/// An error outside the surfaces.
+#[derive(Serialize, ToSchema)]
+pub struct PlainError {
+    /// Stable; for programs.
+    pub code: String,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+    pub request_id: String,
+}
+
+impl Problem {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl ApiError {
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid(Problem::new(code, message))
+    }
+
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::NotFound(Problem::new(code, message))
+    }
+
+    pub fn too_large(code: &'static str, message: impl Into<String>) -> Self {
+        Self::TooLarge(Problem::new(code, message))
+    }
+
+    /// Answers whether nothing can have come of the request, so that what it left behind may be removed at once. After
+    /// a database error a commit may yet have happened.
+    pub fn is_definite(&self) -> bool {
+        !matches!(self, Self::Unavailable(_) | Self::Internal(_))
+    }
+
+    /// The stable code and the sentence for a client.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Invalid(problem)
+            | Self::Unauthenticated(problem)
+            | Self::Forbidden(problem)
+            | Self::NotFound(problem)
+            | Self::TimedOut(problem)
+            | Self::Conflict(problem)
+            | Self::TooLarge(problem)
+            | Self::UnsupportedMedia(problem)
+            | Self::Unavailable(problem) => problem.clone(),
+            Self::MethodNotAllowed { allow } => Problem::new(
+                "method_not_allowed",
+                format!("this path does not take that method; it takes {allow}"),
+            ),
+            Self::Internal(_) => Problem::new(
+                "internal_error",
+                "something went wrong on our side; repeat the request, and report its request id if it happens again",
+            ),
+        }
+    }
+
+    /// The status in the forms contract's words.
+    pub fn word(&self) -> String {
+        word(self.status_code())
+    }
+
+    /// The error's body in a dialect.
+    pub fn body(&self, dialect: Dialect, request_id: &str) -> Value {
+        let Problem { code, message } = self.problem();
+        let status = self.status_code();
+        let request_id = request_id.to_owned();
+        let body = match dialect {
+            Dialect::Forms => serde_json::to_value(FormsError {
+                status: word(status),
+                message,
+                code: code.into(),
+                request_id,
+            }),
+            Dialect::JsonApi => serde_json::to_value(JsonApiErrors {
+                errors: vec![JsonApiError {
+                    id: request_id,
+                    status: status.as_str().to_owned(),
+                    code: code.into(),
+                    title: status.canonical_reason().unwrap_or("Error").to_owned(),
+                    detail: message,
+                }],
+            }),
+            Dialect::Plain => serde_json::to_value(PlainError {
+                code: code.into(),
+                message,
+                request_id,
+            }),
+        };
+        body.expect("strings are JSON")
+    }
+
+    /// The whole answer in a dialect.
+    pub fn response(&self, dialect: Dialect, request_id: &str) -> HttpResponse {
+        let mut response = self.builder();
+        response.json(self.body(dialect, request_id))
+    }
+
+    fn builder(&self) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(self.status_code());
+        match self {
+            Self::Unauthenticated(_) => {
+                response.append_header((
+                    WWW_AUTHENTICATE,
+                    r#"Basic realm="rollcall", charset="UTF-8""#,
+                ));
+                response.append_header((WWW_AUTHENTICATE, r#"Bearer realm="rollcall""#));
+            }
+            Self::MethodNotAllowed { allow } => {
+                if let Ok(value) = HeaderValue::from_str(allow) {
+                    response.insert_header((ALLOW, value));
+                }
+            }
+            Self::Unavailable(_) => {
+                response.insert_header((RETRY_AFTER, "2"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// The word that the forms contract prints for a status (M3).
+fn word(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("error");
+    reason.to_lowercase().replace([' ', '-'], "_")
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internal(error) => write!(f, "{error:#}"),
+            other => {
+                let Problem { code, message } = other.problem();
+                write!(f, "{code}: {message}")
+            }
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TimedOut(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// A placeholder: `middleware::render` replaces it once the surface and the request's id are known.
+    fn error_response(&self) -> HttpResponse {
+        self.builder().finish()
+    }
+}
+
+impl From<rollcall_store::Error> for ApiError {
+    fn from(error: rollcall_store::Error) -> Self {
+        use rollcall_store::Error;
+        let away = match &error {
+            Error::RowNotFound => return Self::not_found("not_found", "there is no such resource"),
+            Error::PoolTimedOut
+            | Error::PoolClosed
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::BeginFailed => true,
+            Error::Database(database) => database.code().is_some_and(|code| is_passing(&code)),
+            _ => false,
+        };
+        if away {
+            tracing::warn!(error = %error, "postgres did not do its part");
+            return Self::Unavailable(Problem::new(
+                "database_unavailable",
+                "the database is not available right now; repeat the request in a moment",
+            ));
+        }
+        Self::Internal(anyhow::Error::new(error).context("use the database"))
+    }
+}
+
+/// Whether a Postgres error is one that passes: connection trouble (08), out of resources (53), deadlock or
+/// serialization (40), a server that stops or a statement that took too long (57), read-only after a failover (25006).
+fn is_passing(code: &str) -> bool {
+    ["08", "53", "40", "57"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || code == "25006"
+}
+
+impl From<anyhow::Error> for ApiError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl std::error::Error for ApiError {}

@@ -1,0 +1,292 @@
+//! What every request passes, outermost first: its id, its span, its metrics, the rendering of errors, the paths' other
+//! spellings, and the time it may take.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
+use actix_web::http::{StatusCode, Uri};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use rollcall_telemetry::{
+    Method, RequestLabels, ResponseLabels, SurfaceLabels, TraceHeaders, adopt_parent,
+};
+use tracing::Span;
+use tracing::field::Empty;
+use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder};
+
+use crate::App;
+use crate::error::{ApiError, Dialect, Problem};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_BYTES: usize = 128;
+
+/// The id of a request: the client's own, where it sent one that can be shown, else a UUIDv7.
+#[derive(Clone)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// The id given to `req` on its way in.
+    pub fn of(req: &HttpRequest) -> String {
+        req.extensions()
+            .get::<Self>()
+            .map(|id| id.0.clone())
+            .unwrap_or_default()
+    }
+
+    fn take(req: &ServiceRequest) -> Self {
+        let sent = req
+            .headers()
+            .get(REQUEST_ID)
+            .and_then(|value| value.to_str().ok());
+        let usable = |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_BYTES;
+        Self(
+            sent.filter(usable)
+                .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned),
+        )
+    }
+}
+
+/// Gives the request its id and the answer the same.
+pub async fn identify<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let id = RequestId::take(&req);
+    req.extensions_mut().insert(id.clone());
+    let mut response = next.call(req).await?;
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    Ok(response)
+}
+
+/// The root span: `org`, `key` and `project_id` are recorded once known. No query string and no body: both may hold
+/// what a log must not.
+pub struct RootSpan;
+
+impl RootSpanBuilder for RootSpan {
+    fn on_request_start(req: &ServiceRequest) -> Span {
+        let route = req
+            .match_pattern()
+            .unwrap_or_else(|| "unmatched".to_owned());
+        let span = tracing::info_span!(
+            "request",
+            otel.kind = "server",
+            otel.name = %format!("{} {route}", req.method()),
+            otel.status_code = Empty,
+            http.method = %req.method(),
+            http.route = %route,
+            http.status_code = Empty,
+            exception.message = Empty,
+            exception.details = Empty,
+            request_id = %RequestId::of(req.request()),
+            org = Empty,
+            key = Empty,
+            project_id = Empty,
+        );
+        let header = |name: &str| req.headers().get(name)?.to_str().ok();
+        let headers = TraceHeaders {
+            traceparent: header("traceparent"),
+            tracestate: header("tracestate"),
+        };
+        adopt_parent(&span, headers);
+        span
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        DefaultRootSpanBuilder::on_request_end(span, outcome);
+    }
+}
+
+/// Counts and times requests, by route pattern; a path that matches none is one label, not one for each.
+pub async fn measure<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let app = app(&req);
+    let in_flight = app.metrics.in_flight();
+    let surface = surface(req.path());
+    let method = Method::from(req.method().as_str());
+    let length = req
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let started = Instant::now();
+    let response = next.call(req).await?;
+    drop(in_flight);
+    let route = response
+        .request()
+        .match_pattern()
+        .map_or(Cow::Borrowed("unmatched"), Cow::Owned);
+    let request = RequestLabels {
+        surface,
+        method,
+        route,
+    };
+    let metrics = &app.metrics;
+    metrics
+        .http_request_duration_seconds
+        .get_or_create(&request)
+        .observe(started.elapsed().as_secs_f64());
+    let duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
+    tracing::info!(
+        http.status_code = response.status().as_u16(),
+        duration_ms,
+        "request answered"
+    );
+    let labels = ResponseLabels {
+        request,
+        status: response.status().as_u16(),
+    };
+    metrics.http_requests_total.get_or_create(&labels).inc();
+    let surface = SurfaceLabels { surface };
+    metrics
+        .http_request_body_bytes_total
+        .get_or_create(&surface)
+        .inc_by(length.unwrap_or(0));
+    if let BodySize::Sized(length) = response.response().body().size() {
+        metrics
+            .http_response_body_bytes_total
+            .get_or_create(&surface)
+            .inc_by(length);
+    }
+    Ok(response)
+}
+
+/// Says every error in the dialect of the surface it happened on, the framework's own included.
+pub async fn render<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let dialect = dialect(req.path());
+    let http = req.request().clone();
+    let outcome = next.call(req).await;
+    let id = RequestId::of(&http);
+    let response = match outcome {
+        Ok(response) => response,
+        Err(error) => return Ok(ServiceResponse::new(http, say(&error, dialect, &id))),
+    };
+    match response.response().error() {
+        Some(error) => {
+            let said = say(error, dialect, &id);
+            Ok(ServiceResponse::new(http, said))
+        }
+        None => Ok(response.map_into_boxed_body()),
+    }
+}
+
+/// An error as a client sees it; what it does not see is logged here, once.
+fn say(error: &Error, dialect: Dialect, request_id: &str) -> HttpResponse {
+    let mut response = match error.as_error::<ApiError>() {
+        Some(known) => known.response(dialect, request_id),
+        None => of_framework(error).response(dialect, request_id),
+    };
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!(%error, "a request failed");
+    }
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The framework's errors by meaning; their text is about the request, but not always for the client.
+fn of_framework(error: &Error) -> ApiError {
+    match error.as_response_error().status_code() {
+        StatusCode::NOT_FOUND => ApiError::not_found("not_found", "there is nothing at this path"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::too_large("body_too_large", "the body is too large")
+        }
+        status if status.is_client_error() => {
+            ApiError::invalid("request_invalid", error.to_string())
+        }
+        _ => ApiError::Internal(anyhow::anyhow!("{error:?}")),
+    }
+}
+
+/// Accepts the contract's other spelling, `/api/v1/project/..` (M1), and a slash at the end.
+pub async fn spell<B: MessageBody + 'static>(
+    mut req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let path = req.path();
+    let singular = path
+        .strip_prefix("/api/v1/project/")
+        .map(|rest| format!("/api/v1/projects/{rest}"));
+    let spelled = singular.as_deref().unwrap_or(path);
+    let trimmed = match spelled.trim_end_matches('/') {
+        "" => "/",
+        trimmed => trimmed,
+    };
+    if trimmed != path {
+        let query = req
+            .uri()
+            .query()
+            .map(|query| format!("?{query}"))
+            .unwrap_or_default();
+        if let Ok(path_and_query) = format!("{trimmed}{query}").parse() {
+            let mut parts = req.head().uri.clone().into_parts();
+            parts.path_and_query = Some(path_and_query);
+            if let Ok(uri) = Uri::from_parts(parts) {
+                req.match_info_mut().get_mut().update(&uri);
+                req.head_mut().uri = uri;
+            }
+        }
+    }
+    next.call(req).await
+}
+
+/// Ends a request that takes longer than the configured total time. What it stored is swept; its transaction is rolled
+/// back.
+pub async fn limit_time<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let total = app(&req).limits.total;
+    let http = req.request().clone();
+    match tokio::time::timeout(total, next.call(req)).await {
+        Ok(outcome) => outcome.map(ServiceResponse::map_into_boxed_body),
+        Err(_) => {
+            let error = ApiError::TimedOut(Problem::new(
+                "request_too_slow",
+                format!(
+                    "the request took more than {} s (limit: total); send less at a time",
+                    total.as_secs()
+                ),
+            ));
+            Ok(ServiceResponse::from_err(error, http))
+        }
+    }
+}
+
+fn app(req: &ServiceRequest) -> web::Data<App> {
+    req.app_data::<web::Data<App>>()
+        .expect("the app registers itself")
+        .clone()
+}
+
+/// Which surface a path belongs to, as a metric's label.
+fn surface(path: &str) -> &'static str {
+    match dialect(path) {
+        Dialect::Forms => "forms",
+        Dialect::JsonApi => "resources",
+        Dialect::Plain => "operations",
+    }
+}
+
+fn dialect(path: &str) -> Dialect {
+    let under = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if under("/api/v1") {
+        Dialect::Forms
+    } else if under("/v1") {
+        Dialect::JsonApi
+    } else {
+        Dialect::Plain
+    }
+}

@@ -1,0 +1,183 @@
+//! The OpenAPI document, from the handlers themselves; committed as `openapi/rollcall.json`, equal to it by test.
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi as _};
+use utoipa_actix_web::AppExt;
+
+use crate::error::{FormsError, JsonApiError, JsonApiErrors, PlainError};
+use crate::surfaces;
+
+/// The document of everything that [`crate::app`] serves.
+pub fn document() -> OpenApi {
+    let (_, mut document) = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(base())
+        .configure(surfaces::routes)
+        .split_for_parts();
+    add_common_errors(&mut document);
+    document
+}
+
+/// The document as it is committed.
+pub fn json() -> anyhow::Result<String> {
+    Ok(document().to_pretty_json()? + "\n")
+}
+
+/// What stands around the paths.
+pub(crate) fn base() -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    #[openapi(
+        info(
+            title = "Rollcall",
+            description = "The roll of every session in a fleet, project by project.",
+            license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+        ),
+        components(schemas(FormsError, JsonApiError, JsonApiErrors, PlainError)),
+        modifiers(&Security),
+        tags(
+            (name = "forms", description = "Sessions that field devices post as forms, with their attachments."),
+            (name = "credentials", description = "Tokens, and the keys to check them with."),
+            (name = "operations", description = "Health, readiness and metrics."),
+        )
+    )]
+    struct Base;
+    Base::openapi()
+}
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut OpenApi) {
+        let http = |scheme, description: &str| {
+            SecurityScheme::Http(
+                HttpBuilder::new()
+                    .scheme(scheme)
+                    .description(Some(description))
+                    .build(),
+            )
+        };
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme(
+            "basic",
+            http(HttpAuthScheme::Basic, "An API key's id and secret."),
+        );
+        components.add_security_scheme(
+            "bearer",
+            http(
+                HttpAuthScheme::Bearer,
+                "An API key's secret, or a token of /v1/auth.",
+            ),
+        );
+    }
+}
+
+/// The answers that every authenticated operation may give, so that no handler repeats them.
+fn add_common_errors(document: &mut OpenApi) {
+    const COMMON: [(&str, &str); 7] = [
+        (
+            "400",
+            "Something in the request is not right; the message says what and where.",
+        ),
+        (
+            "401",
+            "The credential is missing or unknown, was revoked, or has expired.",
+        ),
+        (
+            "403",
+            "The key lacks a permission, or a signed request is not right.",
+        ),
+        (
+            "404",
+            "There is no such resource in the credential's reach.",
+        ),
+        (
+            "408",
+            "The request took longer than the configured total time.",
+        ),
+        ("500", "Something went wrong on our side."),
+        (
+            "503",
+            "Postgres or S3 is away; `Retry-After` says when to repeat the request.",
+        ),
+    ];
+    for (path, item) in &mut document.paths.paths {
+        let schema = if path.starts_with("/api/v1") {
+            "FormsError"
+        } else {
+            "JsonApiErrors"
+        };
+        for operation in operations_mut(item).filter(|operation| operation.security.is_some()) {
+            for (status, description) in COMMON {
+                let content = ContentBuilder::new()
+                    .schema(Some(Ref::from_schema_name(schema)))
+                    .build();
+                let response = ResponseBuilder::new()
+                    .description(description)
+                    .content("application/json", content);
+                let responses = &mut operation.responses.responses;
+                responses
+                    .entry(status.to_owned())
+                    .or_insert_with(|| response.build().into());
+            }
+        }
+    }
+}
+
+/// Which methods each path takes, for answering a wrong one with 405 and `Allow`.
+pub(crate) struct Paths(Vec<(Vec<String>, String)>);
+
+impl Paths {
+    pub(crate) fn of(document: &OpenApi) -> Self {
+        let row = |(path, item): (&String, &PathItem)| {
+            let segments = path.split('/').map(str::to_owned).collect();
+            let methods: Vec<&str> = operations(item).map(|(method, _)| method).collect();
+            (segments, methods.join(", "))
+        };
+        Self(document.paths.paths.iter().map(row).collect())
+    }
+
+    /// The methods of the path's pattern, or `None` where no pattern fits.
+    pub(crate) fn allow(&self, path: &str) -> Option<&str> {
+        let given: Vec<&str> = path.split('/').collect();
+        let fits = |pattern: &[String]| {
+            let parameter = |segment: &str| segment.starts_with('{');
+            pattern.len() == given.len()
+                && pattern
+                    .iter()
+                    .zip(&given)
+                    .all(|(pattern, given)| parameter(pattern) || pattern == given)
+        };
+        self.0
+            .iter()
+            .find(|(pattern, _)| fits(pattern))
+            .map(|(_, allow)| allow.as_str())
+    }
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut item.get,
+        &mut item.put,
+        &mut item.post,
+        &mut item.delete,
+        &mut item.head,
+        &mut item.patch,
+    ]
+    .into_iter()
+    .filter_map(Option::as_mut)
+}
+
+fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation)> {
+    [
+        ("GET", &item.get),
+        ("PUT", &item.put),
+        ("POST", &item.post),
+        ("DELETE", &item.delete),
+        ("HEAD", &item.head),
+        ("PATCH", &item.patch),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}

@@ -1,0 +1,163 @@
+//! List a project's sessions, newest save first (M16).
+
+use actix_web::{HttpResponse, get, web};
+use data_encoding::BASE64URL_NOPAD;
+use rollcall_model::{ProjectId, SessionId};
+use rollcall_store::sessions::{self, Place};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::show::flag;
+use super::wire::{Page, SessionObject};
+use super::{ProjectPath, existing};
+use crate::App;
+use crate::auth::{Allow, perm};
+use crate::error::ApiError;
+
+const DEFAULT_LIMIT: i64 = 100;
+const MAX_LIMIT: i64 = 1_000;
+/// Version, deleted, project, microseconds since 1970, session.
+const TOKEN_BYTES: usize = 1 + 1 + 8 + 8 + 16;
+const TOKEN_VERSION: u8 = 1;
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// List deleted sessions, and only those.
+    #[serde(default, deserialize_with = "flag")]
+    #[param(value_type = bool)]
+    deleted: bool,
+    /// Sessions on a page: 1 to 1,000; 100 where left out.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// List sessions
+#[utoipa::path(
+    tag = "forms",
+    params(("project_id" = i64, Path, description = "The project's number.", example = 1), ListQuery),
+    security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, description = "A page of sessions, newest save first.", body = Page<SessionObject>)),
+)]
+#[get("/projects/{project_id}/sessions")]
+pub async fn list_sessions(
+    allow: Allow<perm::SessionsRead>,
+    path: web::Path<ProjectPath>,
+    query: web::Query<ListQuery>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let who = allow.who;
+    let project = existing(&app, &who, path.project_id).await?;
+    let limit = page_limit(query.limit.as_deref())?;
+    let after = match &query.page_token {
+        Some(token) => Some(read_token(token, project, query.deleted).ok_or_else(wrong_token)?),
+        None => None,
+    };
+    let deleted = query.deleted;
+    // One more than asked for tells whether there is another page.
+    let mut rows = app
+        .db
+        .tenant(who.org, async |tx| {
+            sessions::list(tx, project, deleted, after, limit + 1)
+                .await
+                .map_err(ApiError::from)
+        })
+        .await?;
+    let next = (rows.len() as i64 > limit).then(|| {
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        rows.last().map(|last| {
+            token(
+                project,
+                deleted,
+                Place {
+                    saved_at: last.saved_at,
+                    id: last.id,
+                },
+            )
+        })
+    });
+    let objects = rows.iter().map(SessionObject::of).collect();
+    Ok(HttpResponse::Ok().json(Page::of(objects, next.flatten())))
+}
+
+/// A `limit` parameter.
+pub fn page_limit(text: Option<&str>) -> Result<i64, ApiError> {
+    let Some(text) = text else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| {
+            ApiError::invalid(
+                "limit_invalid",
+                format!("limit must be a whole number from 1 to {MAX_LIMIT}"),
+            )
+        })
+}
+
+/// The error for a token that this listing did not give.
+pub fn wrong_token() -> ApiError {
+    ApiError::invalid(
+        "page_token_invalid",
+        "page_token must be the next_page_token of a page of this same listing, with the same parameters",
+    )
+}
+
+fn token(project: ProjectId, deleted: bool, place: Place) -> String {
+    let micros = i64::try_from(place.saved_at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+    let mut bytes = Vec::with_capacity(TOKEN_BYTES);
+    bytes.extend([TOKEN_VERSION, deleted.into()]);
+    bytes.extend(project.get().to_be_bytes());
+    bytes.extend(micros.to_be_bytes());
+    bytes.extend(place.id.0.as_bytes());
+    BASE64URL_NOPAD.encode(&bytes)
+}
+
+fn read_token(token: &str, project: ProjectId, deleted: bool) -> Option<Place> {
+    let bytes: [u8; TOKEN_BYTES] = BASE64URL_NOPAD
+        .decode(token.as_bytes())
+        .ok()?
+        .try_into()
+        .ok()?;
+    let (listing, place) = bytes.split_at(10);
+    let own = [
+        &[TOKEN_VERSION, deleted.into()][..],
+        &project.get().to_be_bytes(),
+    ]
+    .concat();
+    let micros = i64::from_be_bytes(place[..8].try_into().ok()?);
+    let saved_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
+    let id = SessionId(Uuid::from_slice(&place[8..]).ok()?);
+    (listing == own).then_some(Place { saved_at, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_in_its_own_listing_alone() {
+        let (one, two) = (
+            ProjectId::new(1).expect("positive"),
+            ProjectId::new(2).expect("positive"),
+        );
+        let place = Place {
+            saved_at: datetime!(2026-11-21 09:00:00.000001 UTC),
+            id: SessionId(Uuid::from_u128(7)),
+        };
+        let text = token(one, false, place);
+        assert_eq!(read_token(&text, one, false), Some(place));
+        assert_eq!(read_token(&text, two, false), None);
+        assert_eq!(read_token(&text, one, true), None);
+        for wrong in ["", "x", "é", &text[1..], &format!("{text}A")] {
+            assert_eq!(read_token(wrong, one, false), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The wire contracts, one module each. A surface translates: it holds no rule and no SQL.
+
+pub(crate) mod forms;
+mod operations;
+mod tokens;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::App;
+use crate::error::ApiError;
+
+/// Every route, by surface. Order matters where paths overlap: what needs no credential comes before the scopes.
+pub(crate) fn routes(cfg: &mut ServiceConfig) {
+    cfg.configure(operations::routes);
+    cfg.configure(tokens::routes);
+    cfg.configure(forms::routes);
+}
+
+/// What no route took: a path that is not there, or one that takes other methods.
+pub(crate) async fn nothing_here(
+    req: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    match app.paths.allow(req.path()) {
+        Some(allow) if req.method() == actix_web::http::Method::OPTIONS => {
+            Ok(HttpResponse::NoContent()
+                .insert_header(("Allow", allow))
+                .finish())
+        }
+        Some(allow) => Err(ApiError::MethodNotAllowed {
+            allow: allow.to_owned(),
+        }),
+        None => Err(ApiError::not_found(
+            "path_unknown",
+            "there is nothing at this path; the paths are in openapi/rollcall.json",
+        )),
+    }
+}
