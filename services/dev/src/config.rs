@@ -28,7 +28,7 @@ Examples:
 #[derive(Subcommand)]
 pub(crate) enum Command {
     #[cfg(feature = "up")]
-    Up(Up),
+    Up(Box<Up>),
     WithPostgres(WithPostgres),
 }
 
@@ -81,6 +81,9 @@ pub(crate) struct Up {
 
     #[command(flatten)]
     pub(crate) s3: S3Args,
+
+    #[command(flatten)]
+    pub(crate) telemetry: rollcall_telemetry::TelemetryArgs,
 }
 
 #[cfg(feature = "up")]

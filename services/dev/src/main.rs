@@ -8,13 +8,27 @@
     )
 )]
 
+#[cfg(feature = "up")]
+mod api;
 mod config;
 mod data_dir;
+#[cfg(feature = "up")]
+mod database;
 mod ports;
 mod postgres;
 mod progress;
+#[cfg(feature = "up")]
+mod ready;
+#[cfg(feature = "up")]
+mod running;
+#[cfg(feature = "up")]
+mod s3;
 mod secrets;
 mod signals;
+#[cfg(feature = "up")]
+mod state;
+#[cfg(feature = "up")]
+mod up;
 mod with_postgres;
 
 use std::process::ExitCode;
@@ -26,7 +40,7 @@ use clap::Parser;
 async fn main() -> ExitCode {
     let done = match config::Cli::parse().command {
         #[cfg(feature = "up")]
-        config::Command::Up(config) => todo!(),
+        config::Command::Up(config) => up::run(&config).await,
         config::Command::WithPostgres(config) => with_postgres::run(config).await,
     };
     done.unwrap_or_else(|error| {

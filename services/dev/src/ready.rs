@@ -40,29 +40,46 @@ impl ReadyFile {
     pub(crate) fn prepare(path: &Path) -> Result<Self> {
         match fs::read(path) {
             Ok(text) if serde_json::from_slice::<Ready>(&text).is_ok() => {
-                fs::remove_file(path).with_context(|| format!("remove the old {}", path.display()))?;
+                fs::remove_file(path)
+                    .with_context(|| format!("remove the old {}", path.display()))?;
             }
-            Ok(_) => bail!("{} is not an old ready file, so it stays. Choose another --ready-file", path.display()),
+            Ok(_) => bail!(
+                "{} is not an old ready file, so it stays. Choose another --ready-file",
+                path.display()
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("look at --ready-file {}", path.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("look at --ready-file {}", path.display()));
+            }
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            bail!("the folder of --ready-file {} does not exist. Make it, or choose another file", path.display());
+            bail!(
+                "the folder of --ready-file {} does not exist. Make it, or choose another file",
+                path.display()
+            );
         }
         Ok(Self(path.to_owned()))
     }
 
     pub(crate) fn write(&self, ready: &Ready) -> Result<()> {
         let text = serde_json::to_vec_pretty(ready).expect("all keys are strings");
-        secrets::write_private(&self.0, &text).with_context(|| format!("write --ready-file {}", self.0.display()))
+        secrets::write_private(&self.0, &text)
+            .with_context(|| format!("write --ready-file {}", self.0.display()))
     }
 
     /// Called on the way out, where there is nothing better to do about an error than to say it.
     pub(crate) fn remove(&self) {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                eprintln!("rollcall: {} could not be removed: {error}", self.0.display());
+                eprintln!(
+                    "rollcall: {} could not be removed: {error}",
+                    self.0.display()
+                );
             }
             _ => {}
         }
@@ -73,7 +90,11 @@ impl ReadyFile {
 pub(crate) fn url_of(addr: SocketAddr) -> String {
     let mut addr = addr;
     if addr.ip().is_unspecified() {
-        addr.set_ip(if addr.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        addr.set_ip(if addr.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     format!("http://{addr}")
 }
@@ -81,7 +102,14 @@ pub(crate) fn url_of(addr: SocketAddr) -> String {
 impl Ready {
     /// The addresses, the key, and lines to paste.
     pub(crate) fn show(&self, data_dir: &Path) {
-        let Self { http, organization, project_id, api_key, postgres, s3 } = self;
+        let Self {
+            http,
+            organization,
+            project_id,
+            api_key,
+            postgres,
+            s3,
+        } = self;
         let sessions = format!("{http}/api/v1/projects/{project_id}/sessions");
         let curl = format!("curl -u {}:{}", api_key.id, api_key.secret);
         let photo = shell_word(&format!("session[data][photo1]=@{}", photo().display()));
@@ -145,7 +173,10 @@ mod tests {
             http: "http://127.0.0.1:8080".to_owned(),
             organization: "demo".to_owned(),
             project_id: 1,
-            api_key: ApiKey { id: "i".to_owned(), secret: "s".to_owned() },
+            api_key: ApiKey {
+                id: "i".to_owned(),
+                secret: "s".to_owned(),
+            },
             postgres: "postgres://postgres@127.0.0.1/rollcall".to_owned(),
             s3: S3 {
                 endpoint: "http://127.0.0.1:9000".to_owned(),

@@ -45,7 +45,10 @@ impl Running {
         }
         let mut result = Ok(());
         if let Some(api) = self.api {
-            Progress::Shown.line("api", "finishing the requests in flight (Ctrl-C again does not wait for them)");
+            Progress::Shown.line(
+                "api",
+                "finishing the requests in flight (Ctrl-C again does not wait for them)",
+            );
             let handle = api.handle();
             let mut stopping = pin!(api.stop());
             result = match unless_hurried(stopping.as_mut(), signals).await {
@@ -53,7 +56,9 @@ impl Running {
                 None => {
                     handle.stop(false).await;
                     // What is left waits for requests that nobody will answer.
-                    tokio::time::timeout(Duration::from_secs(1), stopping).await.unwrap_or(Ok(()))
+                    tokio::time::timeout(Duration::from_secs(1), stopping)
+                        .await
+                        .unwrap_or(Ok(()))
                 }
             };
         }

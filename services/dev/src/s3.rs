@@ -38,21 +38,33 @@ impl Server {
     /// Serves the buckets below `root`, which are folders, to whoever has the keys.
     pub(crate) async fn start(root: &Path, port: u16, keys: &S3Keys) -> Result<Self> {
         let bucket = root.join(BUCKET);
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&bucket);
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&bucket);
         made.with_context(|| format!("create {}", bucket.display()))?;
         remove_unfinished_uploads(root).with_context(|| format!("tidy {}", root.display()))?;
-        let files = s3s_fs::FileSystem::new(root).map_err(|error| anyhow!("open {}: {error:?}", root.display()))?;
+        let files = s3s_fs::FileSystem::new(root)
+            .map_err(|error| anyhow!("open {}: {error:?}", root.display()))?;
         let mut service = S3ServiceBuilder::new(files);
-        service.set_auth(SimpleAuth::from_single(keys.access_key.clone(), keys.secret_key.clone()));
+        service.set_auth(SimpleAuth::from_single(
+            keys.access_key.clone(),
+            keys.secret_key.clone(),
+        ));
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
             format!("port {port} on 127.0.0.1 was taken by another program just now. Start again, or choose one with --s3-port")
         })?;
         let (stop, stopped) = oneshot::channel();
         // Its spans, which print every request whole, would drown those of the api in the same process.
-        let serving = serve(listener, service.build(), stopped).with_subscriber(NoSubscriber::default());
+        let serving =
+            serve(listener, service.build(), stopped).with_subscriber(NoSubscriber::default());
         let task = tokio::spawn(serving);
-        Ok(Self { endpoint: format!("http://127.0.0.1:{port}"), stop, task })
+        Ok(Self {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            stop,
+            task,
+        })
     }
 
     /// Finishes the requests in flight and ends.
@@ -114,7 +126,11 @@ mod tests {
     #[test]
     fn parts_go_and_objects_stay() {
         let root = tempfile::tempdir().unwrap();
-        let objects = [".bucket-YQ.object-Yg.metadata.json", ".bucket-YQ.object-Yg.internal.json", "rollcall"];
+        let objects = [
+            ".bucket-YQ.object-Yg.metadata.json",
+            ".bucket-YQ.object-Yg.internal.json",
+            "rollcall",
+        ];
         let parts = [
             ".upload_id-4f1c.part-1",
             ".upload-4f1c.json",

@@ -32,7 +32,10 @@ pub(crate) struct S3Keys {
 
 impl S3Keys {
     pub(crate) fn generate() -> Self {
-        Self { access_key: secrets::random_hex(10), secret_key: secrets::random_hex(32) }
+        Self {
+            access_key: secrets::random_hex(10),
+            secret_key: secrets::random_hex(32),
+        }
     }
 }
 
@@ -46,7 +49,10 @@ pub(crate) struct Login {
 impl Login {
     /// Two data folders on one server must not change each other's password, so each has a role of its own.
     pub(crate) fn generate() -> Self {
-        Self { name: format!("rollcall_up_{}", secrets::random_hex(4)), password: secrets::random_hex(16) }
+        Self {
+            name: format!("rollcall_up_{}", secrets::random_hex(4)),
+            password: secrets::random_hex(16),
+        }
     }
 }
 
@@ -91,11 +97,23 @@ mod tests {
     fn state_survives_and_a_damaged_one_is_refused_with_a_way_out() {
         let folder = tempfile::tempdir().unwrap();
         assert!(State::read(folder.path()).unwrap().postgres_port.is_none());
-        let state = State { postgres_port: Some(21_000), ..State::default() };
+        let state = State {
+            postgres_port: Some(21_000),
+            ..State::default()
+        };
         state.write(folder.path()).unwrap();
-        assert_eq!(State::read(folder.path()).unwrap().postgres_port, Some(21_000));
+        assert_eq!(
+            State::read(folder.path()).unwrap().postgres_port,
+            Some(21_000)
+        );
         std::fs::write(folder.path().join("state.json"), "{\"postgres_port\": ").unwrap();
-        let error = State::read(folder.path()).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("state.json") && error.contains("move it away"), "{error}");
+        let error = State::read(folder.path())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("state.json") && error.contains("move it away"),
+            "{error}"
+        );
     }
 }
