@@ -39,6 +39,8 @@ pub(crate) enum Command {
 #[cfg(feature = "up")]
 #[derive(Args)]
 #[command(after_help = UP_EXAMPLES)]
+// Whoever watches wants to see requests; the libraries have nothing to say that is not said better here.
+#[command(mut_arg("log_filter", |flag| flag.default_value("warn,rollcall_api=info")))]
 pub(crate) struct Up {
     /// Folder for everything that is kept
     #[arg(
@@ -54,7 +56,8 @@ pub(crate) struct Up {
         long,
         env = "ROLLCALL_HTTP",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = socket_address
     )]
     pub(crate) http: SocketAddr,
 
@@ -183,6 +186,12 @@ const WITH_POSTGRES_EXAMPLES: &str = "\
 Examples:
   rollcall with-postgres -- cargo test --workspace
   rollcall with-postgres -- sh -c 'cargo sqlx migrate run && psql \"$DATABASE_URL\"'";
+
+#[cfg(feature = "up")]
+fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "it takes an IP address and a port, for example 127.0.0.1:8080 or [::1]:8080")
+}
 
 /// A port that can be asked for: 0 would mean another one at each start.
 fn port() -> clap::builder::RangedI64ValueParser<u16> {

@@ -61,7 +61,7 @@ fn lock(folder: &Path) -> Result<File> {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             bail!(
-                "rollcall already runs on the data folder {} (process {}). Use that one, stop it with Ctrl-C, or choose \
+                "another rollcall runs on the data folder {} (process {}). Use that one, stop it with Ctrl-C, or choose \
                  another folder with --data-dir.",
                 folder.display(),
                 holder.trim()

@@ -21,8 +21,7 @@ pub(crate) async fn prepare(owner_url: &str, login: &Login) -> Result<String> {
     );
     match created.await {
         Ok(created) => created.context(
-            "the roles could not be made in Postgres. With --database-url: is the server there, does the database exist, \
-             and may the user create roles?",
+            "make the roles in Postgres (--database-url needs a database that exists, and a user who may create roles)",
         )?,
         Err(_) => bail!("Postgres does not answer within {} s", PATIENCE.as_secs()),
     }

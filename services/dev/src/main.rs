@@ -44,7 +44,30 @@ async fn main() -> ExitCode {
         config::Command::WithPostgres(config) => with_postgres::run(config).await,
     };
     done.unwrap_or_else(|error| {
-        eprintln!("rollcall: {error:#}");
+        eprintln!("rollcall: {}", sentence(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes. Some libraries' errors quote their cause, which then is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text.extend([colon, &cause]);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("refused")
+            .context("connect: refused")
+            .context("start");
+        assert_eq!(super::sentence(&error), "start: connect: refused");
+    }
 }

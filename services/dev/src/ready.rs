@@ -50,7 +50,7 @@ impl ReadyFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(error)
-                    .with_context(|| format!("look at --ready-file {}", path.display()));
+                    .with_context(|| format!("--ready-file {} cannot be used", path.display()));
             }
         }
         let folder = path

@@ -44,6 +44,7 @@ impl Running {
             work.abort();
         }
         let mut result = Ok(());
+        let something = self.s3.is_some() || self.postgres.is_some();
         if let Some(api) = self.api {
             Progress::Shown.line(
                 "api",
@@ -73,7 +74,7 @@ impl Running {
             };
             result = result.and(stopped);
         }
-        if result.is_ok() {
+        if something && result.is_ok() {
             say("Stopped.");
         }
         result

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::api;
 use crate::config::Up;
@@ -38,7 +38,7 @@ pub(crate) async fn run(config: &Up) -> Result<ExitCode> {
                 _ = signals.next() => Ok(ExitCode::SUCCESS),
             }
         }
-        Ok(None) => Ok(ExitCode::FAILURE),
+        Ok(None) => Err(anyhow!("interrupted before everything was ready")),
         Err(error) => Err(error),
     };
     say("");

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
@@ -19,6 +19,9 @@ use super::programs::{self, Programs};
 use crate::ports;
 use crate::progress::{Progress, seconds_since};
 use crate::secrets;
+
+/// Begins the names of clusters that are not finished.
+const UNFINISHED: &str = "data.new-";
 
 /// What a cluster is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -188,8 +191,13 @@ impl Cluster {
     }
 
     fn pid(&self) -> Option<Pid> {
-        Pid::from_raw(self.child.id()?.try_into().ok()?)
+        pid_of(&self.child)
     }
+}
+
+/// `None` once it has been waited for.
+fn pid_of(child: &Child) -> Option<Pid> {
+    Pid::from_raw(child.id()?.try_into().ok()?)
 }
 
 /// The version that made the cluster in `data`, or `None` where there is none.
@@ -214,25 +222,22 @@ fn major_of(data: &Path) -> Result<Option<u32>> {
 
 /// Makes the cluster under another name first: what has the name `data` is whole.
 async fn initialize(home: &Home, programs: &Programs, settings: &Settings<'_>) -> Result<()> {
-    let unfinished = home.path().join("data.new");
-    if unfinished.exists() {
-        // No server ever ran on it.
-        fs::remove_dir_all(&unfinished)
-            .with_context(|| format!("clear {}", unfinished.display()))?;
-    }
+    remove_unfinished(home.path());
+    // Of a killed run, a program may still be writing for a moment: it must not meet ours.
+    let name = format!("{UNFINISHED}{}", secrets::random_hex(4));
     let password = home.path().join("password");
-    secrets::write_private(&password, secrets::random_hex(16).as_bytes())
-        .with_context(|| format!("write {}", password.display()))?;
+    // A cluster that was moved away, and may come back, has the old one.
+    if !password.exists() {
+        secrets::write_private(&password, secrets::random_hex(16).as_bytes())
+            .with_context(|| format!("write {}", password.display()))?;
+    }
     home.hand_over(&password)?;
 
     let mut command = Command::from(home.command(&programs.path("initdb")));
-    command.arg("-D").arg(home.name("data.new")).args([
-        "-U",
-        "postgres",
-        "--no-locale",
-        "-E",
-        "UTF8",
-    ]);
+    command
+        .arg("-D")
+        .arg(home.name(&name))
+        .args(["-U", "postgres", "--no-locale", "-E", "UTF8"]);
     command
         .arg("--auth=scram-sha-256")
         .arg("--pwfile")
@@ -247,7 +252,7 @@ async fn initialize(home: &Home, programs: &Programs, settings: &Settings<'_>) -
     let mut command = Command::from(home.command(&programs.path("postgres")));
     command
         .args(["--single", "-j", "-c", "exit_on_error=on", "-D"])
-        .arg(home.name("data.new"))
+        .arg(home.name(&name))
         .arg("postgres");
     let statements: String = settings
         .beginning
@@ -263,10 +268,36 @@ async fn initialize(home: &Home, programs: &Programs, settings: &Settings<'_>) -
     .await?;
 
     let data = home.path().join("data");
-    fs::rename(&unfinished, &data).with_context(|| format!("name {}", data.display()))?;
+    fs::rename(home.path().join(name), &data)
+        .with_context(|| format!("name {}", data.display()))?;
     File::open(home.path())
         .and_then(|folder| folder.sync_all())
         .context("write out the cluster's name")
+}
+
+/// Removes what no server ever ran on. What cannot be removed now does no harm.
+fn remove_unfinished(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Kills a program and what it has started, when it is not waited for any longer.
+struct KillOnDrop(Option<Pid>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // Each program leads a process group of its own: see `Home::command`.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
 }
 
 /// Runs a program to its end with `input`; one that fails is quoted.
@@ -274,14 +305,15 @@ async fn finish(mut command: Command, input: &str, failure: &str, home: &Home) -
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     let mut child = command.spawn().context(failure.to_owned())?;
+    let mut group = KillOnDrop(pid_of(&child));
     let mut stdin = child.stdin.take().expect("stdin is piped");
     // A program that ends before it has read everything says why by itself.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = child.wait_with_output().await.context(failure.to_owned())?;
+    group.0 = None;
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
         bail!(
