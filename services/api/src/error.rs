@@ -9,7 +9,6 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 /// What went wrong, by meaning. `code` is stable; `message` says what is wrong, where, and what to do.
@@ -161,29 +160,29 @@ impl ApiError {
         word(self.status_code())
     }
 
-    /// The error's body in a dialect.
-    pub fn body(&self, dialect: Dialect, request_id: &str) -> Value {
+    /// The error's body in a dialect: JSON.
+    pub fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
         let Problem { code, message } = self.problem();
         let status = self.status_code();
-        let request_id = request_id.to_owned();
+        let (code, request_id) = (code.to_owned(), request_id.to_owned());
         let body = match dialect {
-            Dialect::Forms => serde_json::to_value(FormsError {
+            Dialect::Forms => serde_json::to_vec(&FormsError {
                 status: word(status),
                 message,
-                code: code.into(),
+                code,
                 request_id,
             }),
-            Dialect::JsonApi => serde_json::to_value(JsonApiErrors {
+            Dialect::JsonApi => serde_json::to_vec(&JsonApiErrors {
                 errors: vec![JsonApiError {
                     id: request_id,
                     status: status.as_str().to_owned(),
-                    code: code.into(),
+                    code,
                     title: status.canonical_reason().unwrap_or("Error").to_owned(),
                     detail: message,
                 }],
             }),
-            Dialect::Plain => serde_json::to_value(PlainError {
-                code: code.into(),
+            Dialect::Plain => serde_json::to_vec(&PlainError {
+                code,
                 message,
                 request_id,
             }),
@@ -194,7 +193,9 @@ impl ApiError {
     /// The whole answer in a dialect.
     pub fn response(&self, dialect: Dialect, request_id: &str) -> HttpResponse {
         let mut response = self.builder();
-        response.json(self.body(dialect, request_id))
+        response
+            .content_type("application/json")
+            .body(self.body(dialect, request_id))
     }
 
     fn builder(&self) -> HttpResponseBuilder {

@@ -44,7 +44,13 @@ pub struct Request<'a> {
 impl Reply {
     /// A successful answer.
     pub fn ok(body: &impl Serialize) -> Result<Self, ApiError> {
-        Self::json(StatusCode::OK, body)
+        let body = serde_json::to_vec(body).map_err(anyhow::Error::new)?;
+        Ok(Self {
+            status: StatusCode::OK,
+            body,
+            is_replay: false,
+            held: Vec::new(),
+        })
     }
 
     /// Notes which attachments the answered session holds.
@@ -60,16 +66,6 @@ impl Reply {
     /// Whether the answered session holds the attachment; one stored for a repeat it does not.
     pub fn holds(&self, attachment: AttachmentId) -> bool {
         self.held.contains(&attachment)
-    }
-
-    fn json(status: StatusCode, body: &impl Serialize) -> Result<Self, ApiError> {
-        let body = serde_json::to_vec(body).map_err(anyhow::Error::new)?;
-        Ok(Self {
-            status,
-            body,
-            is_replay: false,
-            held: Vec::new(),
-        })
     }
 
     /// The answer as HTTP.
@@ -115,7 +111,7 @@ impl Request<'_> {
             Claim::New => {
                 // Whatever its result, the work was done: a refusal is an answer too, and is kept.
                 let reply = match tx.attempt(work).await {
-                    Err(error) if error.is_definite() => self.refusal(&error)?,
+                    Err(error) if error.is_definite() => self.refusal(&error),
                     other => other?,
                 };
                 idempotency::complete(tx, key_id, &key, reply.status.as_u16(), &reply.body).await?;
@@ -125,9 +121,13 @@ impl Request<'_> {
         self.app.db.tenant(self.who.org, done).await
     }
 
-    fn refusal(&self, error: &ApiError) -> Result<Reply, ApiError> {
-        let body = error.body(self.dialect, &RequestId::of(self.http));
-        Reply::json(error.status_code(), &body)
+    fn refusal(&self, error: &ApiError) -> Reply {
+        Reply {
+            status: error.status_code(),
+            body: error.body(self.dialect, &RequestId::of(self.http)),
+            is_replay: false,
+            held: Vec::new(),
+        }
     }
 
     fn key(&self) -> Result<Option<String>, ApiError> {

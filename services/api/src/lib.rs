@@ -115,10 +115,10 @@ pub fn app(
         }))
         .default_service(web::to(surfaces::nothing_here))
         // The last is the outermost.
-        .wrap(from_fn(middleware::spell))
         .wrap(from_fn(middleware::limit_time))
         .wrap(from_fn(middleware::render))
         .wrap(from_fn(middleware::measure))
         .wrap(TracingLogger::<middleware::RootSpan>::new())
         .wrap(from_fn(middleware::identify))
+        .wrap(from_fn(middleware::spell))
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{StatusCode, Uri};
 use actix_web::middleware::Next;
@@ -55,12 +56,19 @@ pub async fn identify<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let id = RequestId::take(&req);
-    req.extensions_mut().insert(id.clone());
-    let mut response = next.call(req).await?;
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(REQUEST_ID, value);
+    let value = HeaderValue::from_str(&id.0).expect("it came from a header or is a UUID");
+    req.extensions_mut().insert(id);
+    match next.call(req).await {
+        Ok(mut response) => {
+            response.headers_mut().insert(REQUEST_ID, value);
+            Ok(response)
+        }
+        Err(error) => {
+            let mut response = error.error_response();
+            response.headers_mut().insert(REQUEST_ID, value);
+            Err(InternalError::from_response(error, response).into())
+        }
     }
-    Ok(response)
 }
 
 /// The root span: `org`, `key` and `project_id` are recorded once known. No query string and no body: both may hold
@@ -115,12 +123,25 @@ pub async fn measure<B: MessageBody + 'static>(
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let started = Instant::now();
-    let response = next.call(req).await?;
+    let outcome = next.call(req).await;
     drop(in_flight);
-    let route = response
-        .request()
-        .match_pattern()
-        .map_or(Cow::Borrowed("unmatched"), Cow::Owned);
+    let (status, route, sent) = match &outcome {
+        Ok(response) => {
+            let route = response.request().match_pattern();
+            (response.status(), route, response.response().body().size())
+        }
+        Err(error) => {
+            let response = error.error_response();
+            (response.status(), None, response.body().size())
+        }
+    };
+    let elapsed = started.elapsed().as_secs_f64();
+    tracing::info!(
+        http.status_code = status.as_u16(),
+        duration_ms = elapsed * 1_000.0,
+        "request answered"
+    );
+    let route = route.map_or(Cow::Borrowed("unmatched"), Cow::Owned);
     let request = RequestLabels {
         surface,
         method,
@@ -130,16 +151,10 @@ pub async fn measure<B: MessageBody + 'static>(
     metrics
         .http_request_duration_seconds
         .get_or_create(&request)
-        .observe(started.elapsed().as_secs_f64());
-    let duration_ms = started.elapsed().as_secs_f64() * 1_000.0;
-    tracing::info!(
-        http.status_code = response.status().as_u16(),
-        duration_ms,
-        "request answered"
-    );
+        .observe(elapsed);
     let labels = ResponseLabels {
         request,
-        status: response.status().as_u16(),
+        status: status.as_u16(),
     };
     metrics.http_requests_total.get_or_create(&labels).inc();
     let surface = SurfaceLabels { surface };
@@ -147,13 +162,13 @@ pub async fn measure<B: MessageBody + 'static>(
         .http_request_body_bytes_total
         .get_or_create(&surface)
         .inc_by(length.unwrap_or(0));
-    if let BodySize::Sized(length) = response.response().body().size() {
+    if let BodySize::Sized(length) = sent {
         metrics
             .http_response_body_bytes_total
             .get_or_create(&surface)
             .inc_by(length);
     }
-    Ok(response)
+    outcome
 }
 
 /// Says every error in the dialect of the surface it happened on, the framework's own included.
@@ -162,19 +177,19 @@ pub async fn render<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let dialect = dialect(req.path());
-    let http = req.request().clone();
-    let outcome = next.call(req).await;
-    let id = RequestId::of(&http);
-    let response = match outcome {
-        Ok(response) => response,
-        Err(error) => return Ok(ServiceResponse::new(http, say(&error, dialect, &id))),
-    };
-    match response.response().error() {
-        Some(error) => {
-            let said = say(error, dialect, &id);
-            Ok(ServiceResponse::new(http, said))
+    let id = RequestId::of(req.request());
+    match next.call(req).await {
+        Ok(response) => match response.response().error() {
+            Some(error) => {
+                let said = say(error, dialect, &id);
+                Ok(response.into_response(said))
+            }
+            None => Ok(response.map_into_boxed_body()),
+        },
+        Err(error) => {
+            let said = say(&error, dialect, &id);
+            Err(InternalError::from_response(error, said).into())
         }
-        None => Ok(response.map_into_boxed_body()),
     }
 }
 
@@ -240,25 +255,22 @@ pub async fn spell<B: MessageBody + 'static>(
 }
 
 /// Ends a request that takes longer than the configured total time. What it stored is swept; its transaction is rolled
-/// back.
+/// back. The request itself is gone with its work, so that this one error is an `Err`.
 pub async fn limit_time<B: MessageBody + 'static>(
     req: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+) -> Result<ServiceResponse<B>, Error> {
     let total = app(&req).limits.total;
-    let http = req.request().clone();
     match tokio::time::timeout(total, next.call(req)).await {
-        Ok(outcome) => outcome.map(ServiceResponse::map_into_boxed_body),
-        Err(_) => {
-            let error = ApiError::TimedOut(Problem::new(
-                "request_too_slow",
-                format!(
-                    "the request took more than {} s (limit: total); send less at a time",
-                    total.as_secs()
-                ),
-            ));
-            Ok(ServiceResponse::from_err(error, http))
-        }
+        Ok(outcome) => outcome,
+        Err(_) => Err(ApiError::TimedOut(Problem::new(
+            "request_too_slow",
+            format!(
+                "the request took more than {} s (limit: total); send less at a time",
+                total.as_secs()
+            ),
+        ))
+        .into()),
     }
 }
 

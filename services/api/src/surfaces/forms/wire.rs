@@ -1,6 +1,6 @@
 //! The forms contract's answers: `{status, result, message}` and the session object (§2.2, §2.3, M17).
 
-use rollcall_model::{Rejection, Session};
+use rollcall_model::{Points, Rejection, Session};
 use rollcall_store::changes::Outcome;
 use rollcall_telemetry::SessionChangeLabels;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub struct SessionObject {
     is_deleted: bool,
     /// The points, by lower-case name: a text, `{"rawData": ".."}`, or the description of a file.
     #[schema(value_type = Object)]
-    data: Value,
+    data: Points,
     /// Present where asked for with `include_sub_sessions`; Rollcall has no sub projects, so it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -126,7 +126,7 @@ impl SessionObject {
             received_timestamp: session.received_at.unix_timestamp(),
             received_from: session.received_from.clone(),
             is_deleted: session.deleted,
-            data: serde_json::to_value(&session.points).expect("points are JSON"),
+            data: session.points.clone(),
             sub_project_sessions: None,
         }
     }

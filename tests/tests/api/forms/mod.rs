@@ -1,0 +1,3 @@
+//! The forms surface (seed 003, forms-http contract).
+
+mod create;

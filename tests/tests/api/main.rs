@@ -1,0 +1,3 @@
+//! The api's surfaces, one module each.
+
+mod forms;
