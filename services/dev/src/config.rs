@@ -40,7 +40,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_help = UP_EXAMPLES)]
 // Whoever watches wants to see requests; the libraries have nothing to say that is not said better here.
-#[command(mut_arg("log_filter", |flag| flag.default_value("warn,rollcall_api=info")))]
+#[command(mut_arg("log_filter", |flag| flag.default_value("warn,rollcall_api=info,rollcall_api::work=warn")))]
 pub(crate) struct Up {
     /// Folder for everything that is kept
     #[arg(

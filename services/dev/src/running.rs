@@ -1,7 +1,6 @@
 //! What `rollcall up` has started so far, and how it stops: in reverse, each part when nobody needs it any more.
 
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Error;
@@ -50,18 +49,8 @@ impl Running {
                 "api",
                 "finishing the requests in flight (Ctrl-C again does not wait for them)",
             );
-            let handle = api.handle();
-            let mut stopping = pin!(api.stop());
-            result = match unless_hurried(stopping.as_mut(), signals).await {
-                Some(stopped) => stopped,
-                None => {
-                    handle.stop(false).await;
-                    // What is left waits for requests that nobody will answer.
-                    tokio::time::timeout(Duration::from_secs(1), stopping)
-                        .await
-                        .unwrap_or(Ok(()))
-                }
-            };
+            // Hurried, the requests are left to end with the process.
+            result = unless_hurried(api.stop(), signals).await.unwrap_or(Ok(()));
         }
         if let Some(s3) = self.s3 {
             let stopping = tokio::time::timeout(PATIENCE, s3.stop());
