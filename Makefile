@@ -1,0 +1,66 @@
+# `make help` says what there is. Flags for `rollcall up` go in ARGS: make run ARGS='--http 127.0.0.1:9000'
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+CARGO_DENY := 0.20.2
+CARGO_MACHETE := 0.9.2
+SQLX_CLI := 0.9.0
+
+# Queries are checked against the committed .sqlx, whatever DATABASE_URL says; `prepare` alone asks a database.
+export SQLX_OFFLINE := true
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+# A Postgres of its own for one command. Without the store's queries, which `prepare` may yet have to write down.
+WITH_POSTGRES := cargo run --quiet --locked --package rollcall-dev --no-default-features -- with-postgres --
+
+.PHONY: help setup run test check prepare audit openapi clean tools
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing beyond Rust: Postgres's programs, a C compiler, curl
+	@scripts/setup.sh
+
+run: setup ## Start the whole system on this machine, and say what to try (flags: ARGS='--http ...')
+	cargo run --locked --package rollcall-dev -- up $(ARGS)
+
+test: setup ## Run every test, on a Postgres of its own and an S3 in process
+	$(WITH_POSTGRES) cargo test --locked --workspace $(ARGS)
+
+check: setup tools ## Run the lints: formatting, clippy, dependencies and licences, unused dependencies, SQL
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --locked --workspace check bans licenses sources
+	cargo machete
+	$(WITH_POSTGRES) $(MAKE) --no-print-directory sqlx SQLX_FLAGS=--check
+
+prepare: setup tools ## Write down what the store's queries are checked against (.sqlx), after a change of SQL
+	$(WITH_POSTGRES) $(MAKE) --no-print-directory sqlx
+
+audit: tools ## Look for known security advisories in the dependencies (fetches the advisory database)
+	cargo deny --locked --workspace check advisories
+
+openapi: ## Write openapi/rollcall.json from the code
+	cargo run --quiet --locked --package rollcall-api -- openapi > openapi/rollcall.json.new
+	mv openapi/rollcall.json.new openapi/rollcall.json
+
+clean: ## Remove build results; data (.rollcall) and tools (.tools) stay
+	cargo clean
+
+# In here DATABASE_URL is a fresh database.
+.PHONY: sqlx
+sqlx:
+	cargo sqlx migrate run --source migrations
+	SQLX_OFFLINE=false cargo sqlx prepare --workspace $(SQLX_FLAGS) -- --all-targets
+
+# Tools of exactly these versions, built once into .tools. The empty files say which versions are there.
+tools: .tools/cargo-deny-$(CARGO_DENY) .tools/cargo-machete-$(CARGO_MACHETE) .tools/sqlx-cli-$(SQLX_CLI)
+
+.tools/sqlx-cli-$(SQLX_CLI): FEATURES := --no-default-features --features postgres,rustls
+
+.tools/%:
+	@echo "Building the tool $* once, into .tools; this takes a minute or a few."
+	cargo install --locked --force --root .tools $(FEATURES) \
+		--version $(lastword $(subst -, ,$*)) $(patsubst %-$(lastword $(subst -, ,$*)),%,$*)
+	@touch $@
