@@ -25,9 +25,13 @@ async fn main() -> anyhow::Result<()> {
     };
     let folder = tempfile::tempdir()?;
     let system = System::start(folder.path()).await?;
-    println!("forms of 1 kB over HTTP with a key, against bare single-row inserts of 1 kB by pgbench; {seconds} s each\n");
+    println!(
+        "forms of 1 kB over HTTP with a key, against bare single-row inserts of 1 kB by pgbench; {seconds} s each\n"
+    );
     println!("              ----------- forms ----------   ---------- inserts ---------");
-    println!("connections     rate/s     p50 ms     p99 ms     rate/s     p50 ms     p99 ms   forms/inserts");
+    println!(
+        "connections     rate/s     p50 ms     p99 ms     rate/s     p50 ms     p99 ms   forms/inserts"
+    );
     for connections in CONNECTIONS {
         let inserts = system.inserts(connections, seconds)?;
         let forms = system.forms(connections, seconds).await?;
@@ -59,9 +63,14 @@ impl Figures {
     fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> anyhow::Result<Self> {
         ensure!(!latencies.is_empty(), "nothing was measured");
         latencies.sort_unstable();
-        let at = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
+        let at =
+            |share: usize| latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1_000.0;
         let rate = latencies.len() as f64 / elapsed.as_secs_f64();
-        Ok(Self { rate, p50_ms: at(50), p99_ms: at(99) })
+        Ok(Self {
+            rate,
+            p50_ms: at(50),
+            p99_ms: at(99),
+        })
     }
 }
 
@@ -104,14 +113,22 @@ impl System {
             .spawn()
             .context("start `rollcall up`")?;
         let up = Process(up);
-        let ready: Value = serde_json::from_slice(&patiently(|| fs::read(&ready_file).ok()).await?)?;
+        let ready: Value =
+            serde_json::from_slice(&patiently(|| fs::read(&ready_file).ok()).await?)?;
         let listen = free_address()?;
         let api = start_api(&ready, &listen)?;
         let (url, http) = (format!("http://{listen}"), Client::new());
         let health = format!("{url}/healthz");
         for _ in 0..200 {
             if http.get(&health).send().await.is_ok() {
-                return Ok(Self { folder: folder.to_owned(), ready, url, http, api, _up: up });
+                return Ok(Self {
+                    folder: folder.to_owned(),
+                    ready,
+                    url,
+                    http,
+                    api,
+                    _up: up,
+                });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -119,7 +136,10 @@ impl System {
     }
 
     fn sessions(&self) -> String {
-        format!("{}/api/v1/projects/{}/sessions", self.url, self.ready["project_id"])
+        format!(
+            "{}/api/v1/projects/{}/sessions",
+            self.url, self.ready["project_id"]
+        )
     }
 
     fn secret(&self) -> &str {
@@ -137,7 +157,12 @@ impl System {
                 let mut latencies = Vec::new();
                 while Instant::now() < end {
                     let sent = Instant::now();
-                    let answer = http.post(&url).bearer_auth(&secret).json(&form()).send().await?;
+                    let answer = http
+                        .post(&url)
+                        .bearer_auth(&secret)
+                        .json(&form())
+                        .send()
+                        .await?;
                     ensure!(answer.status().is_success(), "{}", answer.text().await?);
                     answer.bytes().await?;
                     latencies.push(sent.elapsed());
@@ -154,20 +179,33 @@ impl System {
 
     /// The same number of connections of pgbench, each inserting single rows.
     fn inserts(&self, connections: usize, seconds: u64) -> anyhow::Result<Figures> {
-        let postgres = self.ready["postgres"].as_str().context("the ready file names Postgres")?;
+        let postgres = self.ready["postgres"]
+            .as_str()
+            .context("the ready file names Postgres")?;
         let bin = programs()?;
-        let table = "create table if not exists bench_rows (id uuid primary key, data jsonb not null)";
+        let table =
+            "create table if not exists bench_rows (id uuid primary key, data jsonb not null)";
         run(Command::new(bin.join("psql")).args([postgres, "--quiet", "--command", table]))?;
         let script = self.folder.join("insert.sql");
         let data = form()["session"].to_string();
-        fs::write(&script, format!("insert into bench_rows values (gen_random_uuid(), '{data}') returning id;\n"))?;
+        fs::write(
+            &script,
+            format!("insert into bench_rows values (gen_random_uuid(), '{data}') returning id;\n"),
+        )?;
         let logs = self.folder.join(format!("pgbench-{connections}"));
         fs::create_dir_all(&logs)?;
         let (count, time) = (connections.to_string(), seconds.to_string());
         let started = Instant::now();
         run(Command::new(bin.join("pgbench"))
             .current_dir(&logs)
-            .args(["--no-vacuum", "--protocol=prepared", "--log", "--client", &count, "--jobs"])
+            .args([
+                "--no-vacuum",
+                "--protocol=prepared",
+                "--log",
+                "--client",
+                &count,
+                "--jobs",
+            ])
             .args([&connections.min(4).to_string(), "--time", &time, "--file"])
             .arg(&script)
             .arg(postgres))?;
@@ -176,7 +214,11 @@ impl System {
         for entry in fs::read_dir(&logs)? {
             for line in fs::read_to_string(entry?.path())?.lines() {
                 // client, transaction, microseconds, ...
-                let micros = line.split(' ').nth(2).context("a line of pgbench's log")?.parse()?;
+                let micros = line
+                    .split(' ')
+                    .nth(2)
+                    .context("a line of pgbench's log")?
+                    .parse()?;
                 latencies.push(Duration::from_micros(micros));
             }
         }
@@ -186,11 +228,18 @@ impl System {
     /// One file of 1 GiB, streamed.
     async fn upload(&self) -> anyhow::Result<Upload> {
         let session = json!({ "session": { "uuid": "upload", "unit_id": "bench" } });
-        let created = self.http.post(self.sessions()).bearer_auth(self.secret()).json(&session).send().await?;
+        let created = self
+            .http
+            .post(self.sessions())
+            .bearer_auth(self.secret())
+            .json(&session)
+            .send()
+            .await?;
         ensure!(created.status().is_success(), "{}", created.text().await?);
         let chunk = bytes::Bytes::from(vec![0x5a_u8; 64 << 10]);
         let count = UPLOAD_BYTES / chunk.len();
-        let body = futures_util::stream::iter(0..count).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+        let body = futures_util::stream::iter(0..count)
+            .map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
         let before_mib = self.memory("VmRSS:")?;
         let started = Instant::now();
         let answer = self
@@ -203,21 +252,33 @@ impl System {
             .await?;
         ensure!(answer.status().is_success(), "{}", answer.text().await?);
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Upload { seconds, before_mib, peak_mib: self.memory("VmHWM:")? })
+        Ok(Upload {
+            seconds,
+            before_mib,
+            peak_mib: self.memory("VmHWM:")?,
+        })
     }
 
     /// A figure of the api's process, in MiB.
     fn memory(&self, name: &str) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.api.0.id()))?;
-        let line = status.lines().find(|line| line.starts_with(name)).context("the kernel tells memory")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("a figure")?.parse()?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .context("the kernel tells memory")?;
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("a figure")?
+            .parse()?;
         Ok(kib / 1_024.0)
     }
 }
 
 /// A form of about 1 kB with a name of its own.
 fn form() -> Value {
-    let text = "The valve on the north side was replaced and tested at full pressure for ten minutes. ";
+    let text =
+        "The valve on the north side was replaced and tested at full pressure for ten minutes. ";
     json!({ "session": {
         "uuid": uuid::Uuid::new_v4().to_string(),
         "unit_id": "bench-device",
@@ -234,14 +295,33 @@ fn form() -> Value {
 }
 
 fn start_api(ready: &Value, listen: &str) -> anyhow::Result<Process> {
-    let text = |value: &Value| value.as_str().map(str::to_owned).context("the ready file is complete");
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map(str::to_owned)
+            .context("the ready file is complete")
+    };
     let owner = text(&ready["postgres"])?;
     let api = binary("rollcall-api")?;
-    let roles = ["admin", "roles", "--login", LOGIN.0, "--login-password", LOGIN.1, "--database-url", &owner];
+    let roles = [
+        "admin",
+        "roles",
+        "--login",
+        LOGIN.0,
+        "--login-password",
+        LOGIN.1,
+        "--database-url",
+        &owner,
+    ];
     run(Command::new(&api).args(roles))?;
     let mut url = reqwest::Url::parse(&owner)?;
-    let named = url.set_username(LOGIN.0).and_then(|()| url.set_password(Some(LOGIN.1)));
-    ensure!(named.is_ok(), "the ready file's postgres is a URL with a host");
+    let named = url
+        .set_username(LOGIN.0)
+        .and_then(|()| url.set_password(Some(LOGIN.1)));
+    ensure!(
+        named.is_ok(),
+        "the ready file's postgres is a URL with a host"
+    );
     let s3 = &ready["s3"];
     let child = Command::new(api)
         .args(["serve", "--s3-path-style", "--listen", listen])
@@ -260,8 +340,16 @@ fn start_api(ready: &Value, listen: &str) -> anyhow::Result<Process> {
 /// A binary of the same build as this one.
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
-    let path = own.ancestors().nth(2).context("a target folder")?.join(name);
-    ensure!(path.exists(), "{} is not built; run `make bench`", path.display());
+    let path = own
+        .ancestors()
+        .nth(2)
+        .context("a target folder")?
+        .join(name);
+    ensure!(
+        path.exists(),
+        "{} is not built; run `make bench`",
+        path.display()
+    );
     Ok(path)
 }
 
@@ -279,8 +367,14 @@ fn programs() -> anyhow::Result<PathBuf> {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .with_context(|| format!("run {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -295,5 +389,7 @@ async fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> 
 }
 
 fn free_address() -> anyhow::Result<String> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .to_string())
 }

@@ -138,7 +138,7 @@ pub async fn measure<B: MessageBody + 'static>(
     let elapsed = started.elapsed().as_secs_f64();
     tracing::info!(
         http.status_code = status.as_u16(),
-        duration_ms = elapsed * 1_000.0,
+        duration_ms = (elapsed * 1e6).round() / 1e3,
         "request answered"
     );
     let route = route.map_or(Cow::Borrowed("unmatched"), Cow::Owned);

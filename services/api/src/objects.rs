@@ -270,12 +270,13 @@ impl Objects {
         }
     }
 
-    /// Up to 1,000 objects after `after`, in the order of their keys.
-    pub async fn list(&self, after: Option<String>) -> Result<Vec<Listed>, ApiError> {
+    /// Up to 1,000 objects whose keys begin with `prefix`, after `after`, in the order of their keys.
+    pub async fn list(&self, prefix: &str, after: Option<String>) -> Result<Vec<Listed>, ApiError> {
         let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
+            .prefix(prefix)
             .set_start_after(after);
         let page = self.timed("list_objects", request.send()).await?;
         let listed = |object: &aws_sdk_s3::types::Object| {

@@ -3,7 +3,7 @@
 //!
 //! Every step may be repeated and may run on several machines at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rollcall_model::{AttachmentId, ObjectKey, OrgId, ProjectId, SessionId};
@@ -41,13 +41,12 @@ impl Work<'_> {
     /// One round of everything.
     pub async fn once(&self) -> Result<Done, ApiError> {
         let started = Instant::now();
-        let mut done = Done {
-            orphans: self.sweep_orphans().await?,
-            ..Done::default()
-        };
+        let mut done = Done::default();
         for organization in organizations::list(self.db).await? {
-            done.retired += self.sweep_retired(organization.org_id).await?;
-            done.answers += self.expire_answers(organization.org_id).await?;
+            let org = organization.org_id;
+            done.orphans += self.sweep_orphans(org).await?;
+            done.retired += self.sweep_retired(org).await?;
+            done.answers += self.expire_answers(org).await?;
         }
         let task = TaskLabels { task: "sweep" };
         self.metrics
@@ -73,32 +72,35 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Walks the bucket and deletes what a request stored without coming to its end.
-    async fn sweep_orphans(&self) -> Result<u64, ApiError> {
+    /// Walks an organization's objects and deletes what a request stored without coming to its end. Objects of
+    /// organizations that this database does not know are another database's.
+    async fn sweep_orphans(&self, org: OrgId) -> Result<u64, ApiError> {
+        let prefix = format!("{org}/");
         let (mut swept, mut after) = (0, None);
         loop {
-            let page = self.objects.list(after).await?;
+            let page = self.objects.list(&prefix, after).await?;
             let Some(last) = page.last() else {
                 return Ok(swept);
             };
             after = Some(last.key.clone());
-            let mut by_org: BTreeMap<OrgId, Vec<ObjectKey>> = BTreeMap::new();
-            for key in page.iter().filter_map(|object| self.may_be_orphan(object)) {
-                by_org.entry(key.org).or_default().push(key);
-            }
-            for (org, keys) in by_org {
-                swept += self.delete_unknown(org, &keys).await?;
-            }
+            let old: Vec<ObjectKey> = page
+                .iter()
+                .filter_map(|object| self.may_be_orphan(object))
+                .collect();
+            swept += self.delete_unknown(org, &old).await?;
         }
     }
 
-    /// The object's key, where it is one of ours and old enough. What else is in the bucket is not ours to delete.
+    /// The object's key, where it is one of ours and old enough. What else is there is not ours to delete.
     fn may_be_orphan(&self, object: &Listed) -> Option<ObjectKey> {
         let old = object.modified < self.orphans_before.unix_timestamp();
         old.then(|| object.key.parse().ok()).flatten()
     }
 
     async fn delete_unknown(&self, org: OrgId, keys: &[ObjectKey]) -> Result<u64, ApiError> {
+        if keys.is_empty() {
+            return Ok(0);
+        }
         let ids: Vec<uuid::Uuid> = keys.iter().map(|key| key.attachment.0).collect();
         let known: HashSet<uuid::Uuid> = self
             .db
