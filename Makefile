@@ -32,7 +32,7 @@ check: setup tools ## Run the lints: formatting, clippy, dependencies and licenc
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny --locked --workspace check bans licenses sources
-	cargo machete
+	cargo machete --with-metadata
 	$(WITH_POSTGRES) $(MAKE) --no-print-directory sqlx SQLX_FLAGS=--check
 
 prepare: setup tools ## Write down what the store's queries are checked against (.sqlx), after a change of SQL
