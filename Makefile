@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # A Postgres of its own for one command. Without the store's queries, which `prepare` may yet have to write down.
 WITH_POSTGRES := cargo run --quiet --locked --package rollcall-dev --no-default-features -- with-postgres --
 
-.PHONY: help setup run test check prepare audit openapi clean tools
+.PHONY: help setup run test check prepare audit openapi bench clean tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ check: setup tools ## Run the lints: formatting, clippy, dependencies and licenc
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny --locked --workspace check bans licenses sources
-	cargo machete
+	cargo machete --with-metadata
 	$(WITH_POSTGRES) $(MAKE) --no-print-directory sqlx SQLX_FLAGS=--check
 
 prepare: setup tools ## Write down what the store's queries are checked against (.sqlx), after a change of SQL
@@ -44,6 +44,10 @@ audit: tools ## Look for known security advisories in the dependencies (fetches 
 openapi: ## Write openapi/rollcall.json from the code
 	cargo run --quiet --locked --package rollcall-api -- openapi > openapi/rollcall.json.new
 	mv openapi/rollcall.json.new openapi/rollcall.json
+
+bench: setup ## Measure forms against bare inserts, and the memory of a 1 GiB upload (release build)
+	cargo build --locked --release --package rollcall-dev --package rollcall-api
+	cargo bench --locked --package rollcall-tests --bench forms $(ARGS)
 
 clean: ## Remove build results; data (.rollcall) and tools (.tools) stay
 	cargo clean

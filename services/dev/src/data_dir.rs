@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +31,7 @@ impl DataDir {
         let path = path
             .canonicalize()
             .with_context(|| format!("find the data folder {}", path.display()))?;
+        refuse_strangers(&path)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -38,6 +39,21 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Root could write everywhere, and the folder's owner could then not use it any more.
+fn refuse_strangers(folder: &Path) -> Result<()> {
+    let metadata = folder.metadata();
+    let metadata = metadata.with_context(|| format!("look at {}", folder.display()))?;
+    let (owner, own) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != own {
+        bail!(
+            "the data folder {} belongs to the user with number {owner}, and this is the one with number {own}. Run as that \
+             user, or choose another folder with --data-dir.",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<File> {
@@ -51,7 +67,7 @@ fn lock(folder: &Path) -> Result<File> {
         .open(&path)
         .with_context(|| {
             format!(
-                "the data folder {} cannot be written to. Run as the user it belongs to, or choose another one with --data-dir",
+                "the data folder {} cannot be written to. Choose another one with --data-dir",
                 folder.display()
             )
         })?;
