@@ -26,7 +26,7 @@ run: setup ## Start the whole system on this machine, and say what to try (flags
 	cargo run --locked --package rollcall-dev -- up $(ARGS)
 
 test: setup ## Run every test, on a Postgres of its own and an S3 in process
-	$(WITH_POSTGRES) cargo test --locked --workspace $(ARGS)
+	$(WITH_POSTGRES) sh -c 'cargo build --locked --workspace --bins && cargo test --locked --workspace $(ARGS)'
 
 check: setup tools ## Run the lints: formatting, clippy, dependencies and licences, unused dependencies, SQL
 	cargo fmt --all --check

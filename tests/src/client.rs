@@ -30,11 +30,12 @@ pub struct Answer {
 }
 
 impl Client {
-    pub fn new(base: &str, credential: Credential) -> Self {
+    /// A client without a credential. Making one is slow (it reads the machine's certificates): share it by [`Self::with`].
+    pub fn new(base: &str) -> Self {
         Self {
             http: reqwest::Client::new(),
             base: base.to_owned(),
-            credential,
+            credential: Credential::None,
         }
     }
 

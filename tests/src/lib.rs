@@ -92,8 +92,9 @@ impl TestApp {
         let other = organization(&db, "other").await;
         let project = project(&db, org).await;
         let strange_project = self::project(&db, other).await;
+        let anonymous = Client::new(&url);
         let client =
-            async |org, permission| Client::new(&url, key(&db, org, None, &[permission]).await);
+            async |org, permission| anonymous.with(key(&db, org, None, &[permission]).await);
         Self {
             admin: client(org, Permission::Admin).await,
             reader: client(org, Permission::SessionsRead).await,
@@ -116,15 +117,13 @@ impl TestApp {
 
     /// A client without a credential.
     pub fn anonymous(&self) -> Client {
-        Client::new(&self.url, Credential::None)
+        self.admin.with(Credential::None)
     }
 
     /// A client with a new key of the organization.
     pub async fn client(&self, project: Option<ProjectId>, permissions: &[Permission]) -> Client {
-        Client::new(
-            &self.url,
-            key(&self.db, self.org, project, permissions).await,
-        )
+        self.admin
+            .with(key(&self.db, self.org, project, permissions).await)
     }
 
     /// `/api/v1/projects/<project>/sessions`

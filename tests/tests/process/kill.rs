@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::{StreamExt, stream};
 use reqwest::multipart::Form;
 use reqwest::{Method, StatusCode};
 use rollcall_tests::{Client, file};
@@ -14,6 +15,8 @@ use tokio::task::JoinSet;
 use crate::system::{System, binary};
 
 const POSTS: usize = 200;
+/// Requests at once while checking.
+const AT_ONCE: usize = 16;
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill_and_nothing_is_there_twice() {
@@ -27,11 +30,11 @@ async fn what_was_acknowledged_survives_a_kill_and_nothing_is_there_twice() {
         let system = System::start(folder.path()).await;
         check_acknowledged(&system, &acknowledged).await;
         // A device repeats what it got no answer to; and, having lost its memory, all the rest too.
-        for at in 0..POSTS {
-            let answer = post(&system.client(), &system.sessions(), round, at)
-                .await
-                .expect("an answer");
-            assert_eq!(answer.0, StatusCode::OK, "{}", answer.1);
+        let repeats = stream::iter(0..POSTS)
+            .map(|at| post(system.client.clone(), system.sessions(), round, at));
+        let answers: Vec<_> = repeats.buffer_unordered(AT_ONCE).collect().await;
+        for (status, text) in answers.into_iter().map(|answer| answer.expect("an answer")) {
+            assert_eq!(status, StatusCode::OK, "{text}");
         }
         check_store(&system, (round + 1) * POSTS).await;
         system.interrupt().await;
@@ -42,7 +45,7 @@ async fn what_was_acknowledged_survives_a_kill_and_nothing_is_there_twice() {
 async fn a_second_start_keeps_data_and_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let system = System::start(folder.path()).await;
-    let before = post(&system.client(), &system.sessions(), 0, 1)
+    let before = post(system.client.clone(), system.sessions(), 0, 1)
         .await
         .expect("an answer")
         .1;
@@ -51,7 +54,8 @@ async fn a_second_start_keeps_data_and_key() {
     let system = System::start(folder.path()).await;
     assert_eq!(system.ready["api_key"], key);
     let shown = system
-        .client()
+        .client
+        .clone()
         .get(&format!("{}/{}", system.sessions(), uuid(0, 1)))
         .await;
     assert_eq!(shown.text(), before);
@@ -67,9 +71,9 @@ async fn post_and_kill(
     let count = Arc::new(AtomicUsize::new(0));
     let mut posts = JoinSet::new();
     for at in 0..POSTS {
-        let (client, path, count) = (system.client(), system.sessions(), Arc::clone(&count));
+        let (client, path, count) = (system.client.clone(), system.sessions(), Arc::clone(&count));
         posts.spawn(async move {
-            let (status, text) = post(&client, &path, round, at).await?;
+            let (status, text) = post(client, path, round, at).await?;
             count.fetch_add(1, Ordering::SeqCst);
             (status == StatusCode::OK).then_some((at, text))
         });
@@ -89,8 +93,8 @@ async fn post_and_kill(
 
 /// One post; `None` where the connection broke before the answer was whole.
 async fn post(
-    client: &Client,
-    path: &str,
+    client: Client,
+    path: String,
     round: usize,
     at: usize,
 ) -> Option<(StatusCode, String)> {
@@ -105,7 +109,7 @@ async fn post(
             file("photo.jpg", "image/jpeg", photo(round, at)),
         );
     let response = client
-        .request(Method::POST, path)
+        .request(Method::POST, &path)
         .multipart(form)
         .send()
         .await
@@ -129,25 +133,25 @@ fn photo(round: usize, at: usize) -> Vec<u8> {
 }
 
 async fn check_acknowledged(system: &System, acknowledged: &BTreeMap<usize, String>) {
-    for answer in acknowledged.values() {
-        let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
-        let name = answer["result"]["uuid"]
-            .as_str()
-            .expect("a uuid")
-            .to_owned();
-        let shown = system
-            .client()
-            .get(&format!("{}/{name}", system.sessions()))
-            .await;
-        assert_eq!(shown.json(), answer, "{name}");
-        let bytes = system
-            .client()
-            .get(&format!("{}/{name}/attachments/photo", system.sessions()))
-            .await;
-        assert_eq!(bytes.status, StatusCode::OK, "{name}");
-        let expected: Vec<u8> = name.into_bytes().into_iter().cycle().take(20_000).collect();
-        assert_eq!(bytes.bytes, expected);
-    }
+    let checks = stream::iter(acknowledged.values()).map(|answer| check_one(system, answer));
+    checks.buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+async fn check_one(system: &System, answer: &str) {
+    let answer: serde_json::Value = serde_json::from_str(answer).expect("JSON");
+    let name = answer["result"]["uuid"]
+        .as_str()
+        .expect("a uuid")
+        .to_owned();
+    let (client, path) = (
+        system.client.clone(),
+        format!("{}/{name}", system.sessions()),
+    );
+    assert_eq!(client.get(&path).await.json(), answer, "{name}");
+    let bytes = client.get(&format!("{path}/attachments/photo")).await;
+    assert_eq!(bytes.status, StatusCode::OK, "{name}");
+    let expected: Vec<u8> = name.into_bytes().into_iter().cycle().take(20_000).collect();
+    assert_eq!(bytes.bytes, expected);
 }
 
 /// Every session once, with one event and one file; and, after a sweep, no object without a row.

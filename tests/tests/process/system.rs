@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 pub struct System {
     pub child: Child,
     pub ready: Value,
+    /// Has the key of the demo organization.
+    pub client: Client,
 }
 
 impl System {
@@ -33,22 +35,15 @@ impl System {
         for _ in 0..600 {
             if let Ok(text) = std::fs::read(&ready_file) {
                 let ready = serde_json::from_slice(&text).expect("the ready file is written whole");
-                return Self { child, ready };
+                return Self {
+                    child,
+                    client: client(&ready),
+                    ready,
+                };
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("`rollcall up` was not ready within 30 s");
-    }
-
-    /// A client with the key of the demo organization.
-    pub fn client(&self) -> Client {
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        let key = &self.ready["api_key"];
-        let credential = Credential::Basic {
-            id: text(&key["id"]),
-            secret: text(&key["secret"]),
-        };
-        Client::new(&text(&self.ready["http"]), credential)
     }
 
     /// `/api/v1/projects/<project>/sessions`
@@ -73,6 +68,16 @@ impl System {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         assert!(ended.expect("it ends").expect("it is waited for").success());
     }
+}
+
+fn client(ready: &Value) -> Client {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let key = &ready["api_key"];
+    let credential = Credential::Basic {
+        id: text(&key["id"]),
+        secret: text(&key["secret"]),
+    };
+    Client::new(&text(&ready["http"])).with(credential)
 }
 
 /// A binary of this build: beside the folder that this test is in.
