@@ -210,7 +210,6 @@ fn config(superuser: &PgPool, s3: &S3, folder: &Path) -> ServeConfig {
             s3_bucket: S3::BUCKET.into(),
             s3_endpoint: Some(s3.endpoint()),
             s3_path_style: true,
-            upload_memory_mib: 64,
         },
         credentials: CredentialArgs {
             jwt_keys: vec![signing_key(folder)],

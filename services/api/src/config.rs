@@ -52,14 +52,6 @@ pub struct S3Args {
     /// Put the bucket in the path instead of the host's name; most servers other than AWS's want it
     #[arg(long, env = "ROLLCALL_S3_PATH_STYLE")]
     pub s3_path_style: bool,
-    /// Memory for files on their way to S3, over all requests, in MiB; 8 for each large file at a time
-    #[arg(
-        long,
-        env = "ROLLCALL_UPLOAD_MEMORY_MIB",
-        value_name = "MIB",
-        default_value_t = 512
-    )]
-    pub upload_memory_mib: u32,
 }
 
 /// HTTP.
@@ -140,7 +132,14 @@ pub struct LimitArgs {
     /// From a request's first byte to its answer, in seconds
     #[arg(long, env = "ROLLCALL_LIMIT_TOTAL_SECONDS", value_name = "S", default_value_t = Limits::default().total.as_secs())]
     pub limit_total_seconds: u64,
+    /// Memory for bodies and files on their way in, over all requests of this process, in MiB; what does not get any
+    /// within 5 s gets 503
+    #[arg(long, env = "ROLLCALL_LIMIT_MEMORY_MIB", value_name = "MIB", default_value_t = MEMORY_MIB)]
+    pub limit_memory_mib: u32,
 }
+
+/// Memory for bodies, where nothing is configured.
+const MEMORY_MIB: u32 = 512;
 
 /// What `serve` needs.
 #[derive(Args, Clone, Debug)]
@@ -226,6 +225,7 @@ impl Default for LimitArgs {
             limit_name_bytes: limits.name_bytes,
             limit_items: limits.items,
             limit_total_seconds: limits.total.as_secs(),
+            limit_memory_mib: MEMORY_MIB,
         }
     }
 }

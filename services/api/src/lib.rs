@@ -6,6 +6,7 @@ pub mod auth;
 pub mod config;
 pub mod error;
 mod idempotency;
+mod memory;
 mod middleware;
 pub mod objects;
 pub mod openapi;
@@ -30,6 +31,7 @@ use utoipa_actix_web::AppExt;
 use crate::auth::tokens::Tokens;
 use crate::config::{DatabaseArgs, ServeConfig};
 use crate::error::ApiError;
+use crate::memory::Budget;
 use crate::objects::Objects;
 
 /// Everything that handlers share; the only registered data.
@@ -37,6 +39,8 @@ pub struct App {
     pub db: Db,
     pub objects: Objects,
     pub limits: Limits,
+    /// For bodies on their way in.
+    pub memory: Budget,
     pub tokens: Option<Tokens>,
     pub signed_keys_secret: Option<SecretString>,
     pub metrics: Arc<Metrics>,
@@ -61,6 +65,7 @@ impl App {
             db: database(&config.database)?,
             objects,
             limits: config.limits.limits(),
+            memory: Budget::of_mib(config.limits.limit_memory_mib),
             tokens: Tokens::load(&config.credentials)?,
             signed_keys_secret: secret,
             metrics,

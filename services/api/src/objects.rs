@@ -1,6 +1,6 @@
 //! Attachments' bytes in S3: streamed in, hashed on the way, streamed out by range, deleted.
 //!
-//! Invariant: no more than one part of a file is in memory, and all parts together stay within the configured budget.
+//! Invariant: no more than one part of a file is in memory, covered by the lease that the caller brings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,23 +20,21 @@ use futures_util::{Stream, TryStreamExt};
 use md5::{Digest, Md5};
 use rollcall_model::ObjectKey;
 use rollcall_telemetry::{Direction, DirectionLabels, Metrics, S3OperationLabels, S3RequestLabels};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::S3Args;
 use crate::error::{ApiError, Problem};
+use crate::memory::Lease;
 
 /// S3 takes at most 10,000 parts of at least 5 MiB; at this size that is 78 GiB.
 const PART_BYTES: usize = 8 << 20;
-/// A file up to here takes no share of the memory budget.
-const SMALL_BYTES: usize = 256 << 10;
+/// What a file's buffer begins with.
+const FIRST_BYTES: usize = 64 << 10;
 
 /// The bucket.
 #[derive(Clone)]
 pub struct Objects {
     client: Client,
     bucket: String,
-    /// One permit for each part that may be in memory.
-    parts: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -83,11 +81,9 @@ impl Objects {
         if let Some(endpoint) = &args.s3_endpoint {
             config = config.endpoint_url(endpoint);
         }
-        let parts = (args.upload_memory_mib as usize * (1 << 20) / PART_BYTES).max(1);
         Self {
             client: Client::from_conf(config.build()),
             bucket: args.s3_bucket.clone(),
-            parts: Arc::new(Semaphore::new(parts)),
             metrics,
         }
     }
@@ -107,12 +103,12 @@ impl Objects {
         &self,
         key: &ObjectKey,
         limit: u64,
+        lease: &mut Lease,
         mut chunks: impl Stream<Item = Result<Bytes, ApiError>> + Unpin,
     ) -> Result<Stored, ApiError> {
         let key = key.to_string();
         let mut sums = Sums::new();
         let mut part = BytesMut::new();
-        let mut permit: Option<OwnedSemaphorePermit> = None;
         let mut upload: Option<Multipart> = None;
         while let Some(mut chunk) = chunks.try_next().await? {
             sums.add(&chunk);
@@ -124,15 +120,12 @@ impl Objects {
                     ),
                 ));
             }
-            if permit.is_none() && part.len() + chunk.len() > SMALL_BYTES {
-                let semaphore = Arc::clone(&self.parts);
-                permit = Some(
-                    semaphore
-                        .acquire_owned()
-                        .await
-                        .expect("the budget is never closed"),
-                );
-                part.reserve(PART_BYTES - part.len());
+            let needed = (part.len() + chunk.len()).min(PART_BYTES);
+            if needed > part.capacity() {
+                // Doubled, as it would grow by itself; but never beyond what is covered.
+                let capacity = needed.next_power_of_two().clamp(FIRST_BYTES, PART_BYTES);
+                lease.cover(capacity).await?;
+                part.reserve(capacity - part.len());
             }
             while part.len() + chunk.len() >= PART_BYTES {
                 part.extend_from_slice(&chunk.split_to(PART_BYTES - part.len()));

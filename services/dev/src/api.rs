@@ -69,7 +69,6 @@ pub(crate) fn configure(
             s3_bucket: s3.bucket.clone(),
             s3_endpoint: Some(s3.endpoint.clone()),
             s3_path_style: true,
-            upload_memory_mib: 512,
         },
         credentials: CredentialArgs {
             jwt_keys: vec![token_key(folder)?],

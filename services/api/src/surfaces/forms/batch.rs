@@ -117,9 +117,9 @@ pub async fn apply_batch(
 ) -> Result<HttpResponse, ApiError> {
     let who = allow.who;
     in_reach(&who, path.project_id)?;
-    let bytes = body::read_json_body(&app, &req, payload).await?;
+    let body = body::read_json_body(&app, &req, payload).await?;
     existing(&app, &who, path.project_id).await?;
-    let batch: Batch<'_> = json::parse(&bytes, &app.limits).map_err(ApiError::Invalid)?;
+    let batch: Batch<'_> = json::parse(&body.bytes, &app.limits).map_err(ApiError::Invalid)?;
     let groups = [
         (Group::Delete, &batch.sessions_to_delete),
         (Group::Update, &batch.sessions_to_update),
@@ -142,7 +142,7 @@ pub async fn apply_batch(
             }
         }
     }
-    let fingerprint = body::fingerprint(&bytes);
+    let fingerprint = body::fingerprint(&body.bytes);
     let request = idempotency::Request {
         app: &app,
         who: &who,

@@ -25,6 +25,7 @@ use super::json;
 use crate::App;
 use crate::error::{ApiError, Problem};
 use crate::idempotency::Reply;
+use crate::memory::Lease;
 use crate::objects::Objects;
 
 /// Longest file name and media type, in bytes.
@@ -37,6 +38,15 @@ pub struct Received {
     pub uploads: Uploads,
     /// What the body said, for telling a repeated request from another under the same key.
     pub fingerprint: [u8; 32],
+    /// Held as long as what was received.
+    pub lease: Lease,
+}
+
+/// A body in memory.
+#[derive(Debug)]
+pub struct Body {
+    pub bytes: Bytes,
+    lease: Lease,
 }
 
 /// Objects that a request stored and no row knows yet.
@@ -66,13 +76,14 @@ pub async fn read_session(
                 session: SessionInput,
             }
             let body = read_json_body(app, req, payload).await?;
-            let envelope: Envelope = json::parse(&body, &app.limits).map_err(ApiError::Invalid)?;
-            received(&body, envelope.session, &app.limits)
+            let envelope: Envelope =
+                json::parse(&body.bytes, &app.limits).map_err(ApiError::Invalid)?;
+            received(body, envelope.session, &app.limits)
         }
         "application/x-www-form-urlencoded" => {
-            let body = read_body(req, payload, app.limits.body_bytes).await?;
-            let input = parse_urlencoded(&body, &app.limits).map_err(ApiError::Invalid)?;
-            received(&body, input, &app.limits)
+            let body = read_body(app, req, payload).await?;
+            let input = parse_urlencoded(&body.bytes, &app.limits).map_err(ApiError::Invalid)?;
+            received(body, input, &app.limits)
         }
         "multipart/form-data" => read_multipart(app, req, payload, target).await,
         _ => Err(unsupported()),
@@ -84,14 +95,14 @@ pub async fn read_json_body(
     app: &App,
     req: &HttpRequest,
     payload: Payload,
-) -> Result<Bytes, ApiError> {
+) -> Result<Body, ApiError> {
     if media_type(req)? != "application/json" {
         return Err(ApiError::UnsupportedMedia(Problem::new(
             "content_type_unsupported",
             "send this request as application/json",
         )));
     }
-    read_body(req, payload, app.limits.body_bytes).await
+    read_body(app, req, payload).await
 }
 
 /// The hash of what a body says.
@@ -101,11 +112,12 @@ pub fn fingerprint(body: &[u8]) -> [u8; 32] {
     finish(hash)
 }
 
-fn received(body: &[u8], input: SessionInput, limits: &Limits) -> Result<Received, ApiError> {
+fn received(body: Body, input: SessionInput, limits: &Limits) -> Result<Received, ApiError> {
     Ok(Received {
         input: input.check(limits).map_err(ApiError::Invalid)?,
         uploads: Uploads::default(),
-        fingerprint: fingerprint(body),
+        fingerprint: fingerprint(&body.bytes),
+        lease: body.lease,
     })
 }
 
@@ -150,12 +162,13 @@ pub fn media_type(req: &HttpRequest) -> Result<String, ApiError> {
         .to_ascii_lowercase())
 }
 
-/// Reads a body of at most `limit` bytes into memory.
+/// Reads a body into memory, within the limits.
 pub async fn read_body(
+    app: &App,
     req: &HttpRequest,
     mut payload: Payload,
-    limit: usize,
-) -> Result<Bytes, ApiError> {
+) -> Result<Body, ApiError> {
+    let limit = app.limits.body_bytes;
     let announced = req
         .headers()
         .get(CONTENT_LENGTH)
@@ -163,18 +176,24 @@ pub async fn read_body(
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(body_too_large(limit));
     }
-    let mut body = BytesMut::new();
+    let mut lease = app.memory.lease();
+    let mut bytes = BytesMut::new();
     while let Some(chunk) = payload
         .try_next()
         .await
         .map_err(|error| of_payload(&error))?
     {
-        if body.len() + chunk.len() > limit {
+        if bytes.len() + chunk.len() > limit {
             return Err(body_too_large(limit));
         }
-        body.extend_from_slice(&chunk);
+        // As much again for what is parsed out of it.
+        lease.cover((bytes.len() + chunk.len()) * 2).await?;
+        bytes.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok(Body {
+        bytes: bytes.freeze(),
+        lease,
+    })
 }
 
 fn body_too_large(limit: usize) -> ApiError {
@@ -269,6 +288,7 @@ async fn read_multipart(
         uploads: Uploads::default(),
         hash: Context::new(&SHA256),
         text_bytes: 0,
+        lease: app.memory.lease(),
     };
     match form.read(Multipart::new(req.headers(), payload)).await {
         Ok(()) => form.into_received().await,
@@ -288,6 +308,8 @@ struct Form<'a> {
     uploads: Uploads,
     hash: Context,
     text_bytes: usize,
+    /// Covers the texts; each file has its own while it is stored.
+    lease: Lease,
 }
 
 impl Form<'_> {
@@ -324,6 +346,7 @@ impl Form<'_> {
             if self.text_bytes > limits.body_bytes {
                 return Err(body_too_large(limits.body_bytes));
             }
+            self.lease.cover(self.text_bytes * 2).await?;
             value.extend_from_slice(&chunk);
         }
         self.note(&value);
@@ -407,6 +430,7 @@ impl Form<'_> {
             input: self.input,
             uploads: self.uploads,
             fingerprint: finish(self.hash),
+            lease: self.lease,
         })
     }
 
@@ -483,7 +507,10 @@ pub async fn store_file(
     let content_type = content_type
         .filter(|media| media.len() <= FILE_TEXT_BYTES)
         .unwrap_or_else(|| "application/octet-stream".to_owned());
-    let stored = app.objects.put(&key, app.limits.file_bytes, chunks).await?;
+    let stored = app
+        .objects
+        .put(&key, app.limits.file_bytes, &mut app.memory.lease(), chunks)
+        .await?;
     Ok(Attachment {
         filename,
         content_type,

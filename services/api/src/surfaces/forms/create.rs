@@ -62,6 +62,7 @@ pub async fn create_session(
         input,
         mut uploads,
         fingerprint,
+        lease: _lease,
     } = body::read_session(&app, &req, payload, target).await?;
     let uuid = input
         .uuid

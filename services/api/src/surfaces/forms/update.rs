@@ -120,6 +120,7 @@ pub async fn update_session(
         mut input,
         mut uploads,
         fingerprint,
+        lease: _lease,
     } = body::read_session(&app, &req, payload, target).await?;
     // Deleting and restoring have their own requests.
     input.is_deleted = None;
@@ -179,7 +180,7 @@ pub async fn update_sessions(
     let who = allow.who;
     let project = in_reach(&who, path.project_id)?;
     let body = body::read_json_body(&app, &req, payload).await?;
-    let Envelope { sessions } = json::parse(&body, &app.limits).map_err(ApiError::Invalid)?;
+    let Envelope { sessions } = json::parse(&body.bytes, &app.limits).map_err(ApiError::Invalid)?;
     check_count(sessions.len(), app.limits.items)?;
     let mut changes: Vec<SessionChange> = Vec::with_capacity(sessions.len());
     for (at, input) in sessions.into_iter().enumerate() {
@@ -198,7 +199,7 @@ pub async fn update_sessions(
             Op::Merge(input.into_merge(&app.limits)),
         ));
     }
-    let fingerprint = body::fingerprint(&body);
+    let fingerprint = body::fingerprint(&body.bytes);
     let request = idempotency::Request {
         app: &app,
         who: &who,
