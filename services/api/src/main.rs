@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rollcall-api: {error:#}");
+            eprintln!("rollcall-api: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -70,6 +70,19 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Openapi => print(&openapi::json()?),
         Command::Admin(args) => print(&(admin::run(args).await? + "\n")),
     }
+}
+
+/// An error and its causes; a cause that the text before it tells already is left out.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if sentence.is_empty() {
+            sentence = cause;
+        } else if !sentence.contains(&cause) {
+            sentence = format!("{sentence}: {cause}");
+        }
+    }
+    sentence
 }
 
 async fn serve(config: &ServeConfig) -> anyhow::Result<()> {
