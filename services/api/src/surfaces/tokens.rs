@@ -44,6 +44,12 @@ struct TokenMeta {
 
 /// Public keys (RFC 7517).
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "keys": [{
+    "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig",
+    "kid": "NZmLPOEnvHZ9qMSmNF4W8sKT52fVOdes8usk5moprKs",
+    "x": "BDALjaEZoZJMacd1S-AkDohjpCy_5O27X-bIdUZavAs",
+    "y": "slC97uh1ncHos4QLgFB5sxIxsL1SGlQFzvQbNEga5qc"
+}] }))]
 struct KeySet {
     #[schema(value_type = Vec<Object>)]
     keys: Vec<Value>,

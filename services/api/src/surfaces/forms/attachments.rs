@@ -312,7 +312,12 @@ async fn file(
     payload: web::Payload,
     filename: Option<String>,
 ) -> Result<File, ApiError> {
-    match body::media_type(req)?.as_str() {
+    // The contract asks for 400 where the content type is unknown or missing, not for 415.
+    let media_type = body::media_type(req).map_err(|error| match error {
+        ApiError::UnsupportedMedia(problem) => ApiError::Invalid(problem),
+        other => other,
+    })?;
+    match media_type.as_str() {
         "application/octet-stream" => Ok(File {
             filename,
             content_type: None,
@@ -334,7 +339,6 @@ async fn file(
                 "the form has no field `attachment`; send the file in it",
             ))
         }
-        // The contract asks for 400 here, not for 415.
         _ => Err(ApiError::invalid(
             "content_type_unsupported",
             "send the file as application/octet-stream, or as multipart/form-data in the field `attachment`",

@@ -48,6 +48,15 @@ pub struct BatchToApply {
 /// What became of each item, grouped as they were sent.
 #[derive(Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "sessionsToDelete": { "1": [{ "uuid": "0b0f8f4e-36b5-4e4e-8a53-5ac8a4a7c9d2", "status": "success", "message": "success" }] },
+    "sessionsToUpdate": { "2": [{
+        "uuid": "7f1d8a52-5d0c-4a33-9d0e-2f7f6f1d9b11",
+        "status": "not_found",
+        "message": "there is no such project in this key's reach"
+    }] },
+    "sessionsToAdd": {}
+}))]
 pub struct BatchResult {
     sessions_to_delete: Verdicts,
     sessions_to_update: Verdicts,

@@ -48,6 +48,8 @@ pub struct SessionToWrite {
     created: Option<i64>,
     /// Seconds since 1970; now, where left out.
     saved: Option<i64>,
+    /// In a batch's updates: delete, or where `false` restore. Means nothing elsewhere.
+    is_deleted: Option<bool>,
     /// Points by name, compared without regard to case: a scalar, or `{"rawData": "<Base64>"}`.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,

@@ -1,0 +1,5 @@
+//! What must not drift: the OpenAPI document, who may call what, and who sees which rows.
+
+mod credentials;
+mod openapi;
+mod rows;
