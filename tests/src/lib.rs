@@ -3,6 +3,7 @@
 //! superuser that makes the databases.
 
 mod client;
+mod proxy;
 mod s3;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
+pub use proxy::Proxy;
 pub use s3::S3;
 
 /// The service's login in the test cluster.
@@ -285,5 +287,32 @@ async fn key(
     Credential::Basic {
         id: made.id,
         secret: made.secret,
+    }
+}
+
+/// What is stored of sessions in the whole system: for seeing that a refused request left nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stored {
+    pub sessions: i64,
+    pub events: i64,
+    pub attachments: i64,
+    pub objects: usize,
+}
+
+impl TestApp {
+    /// Counts what is stored, past row-level security.
+    pub async fn stored(&self) -> Stored {
+        let (sessions, events, attachments) = sqlx::query_as(
+            "select (select count(*) from sessions), (select count(*) from events), (select count(*) from attachments)",
+        )
+        .fetch_one(&self.superuser)
+        .await
+        .expect("counts");
+        Stored {
+            sessions,
+            events,
+            attachments,
+            objects: self.s3.keys().len(),
+        }
     }
 }

@@ -1,3 +1,4 @@
 //! The api's surfaces, one module each.
 
 mod forms;
+mod outages;
