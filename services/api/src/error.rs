@@ -272,6 +272,7 @@ impl From<rollcall_store::Error> for ApiError {
             | Error::PoolClosed
             | Error::Io(_)
             | Error::Tls(_)
+            | Error::Protocol(_)
             | Error::BeginFailed => true,
             Error::Database(database) => database.code().is_some_and(|code| is_passing(&code)),
             _ => false,
