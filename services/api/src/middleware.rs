@@ -130,10 +130,12 @@ pub async fn measure<B: MessageBody + 'static>(
             let route = response.request().match_pattern();
             (response.status(), route, response.response().body().size())
         }
-        Err(error) => {
-            let response = error.error_response();
-            (response.status(), None, response.body().size())
-        }
+        // Not `error_response`, which would take the answer that `render` left in it.
+        Err(error) => (
+            error.as_response_error().status_code(),
+            None,
+            BodySize::None,
+        ),
     };
     let elapsed = started.elapsed().as_secs_f64();
     tracing::info!(

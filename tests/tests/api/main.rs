@@ -1,4 +1,6 @@
 //! The api's surfaces, one module each.
 
+mod credentials;
 mod forms;
+mod operations;
 mod outages;
