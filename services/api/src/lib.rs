@@ -11,7 +11,7 @@ mod middleware;
 pub mod objects;
 pub mod openapi;
 pub mod serve;
-mod surfaces;
+pub mod surfaces;
 pub mod work;
 
 use std::sync::Arc;

@@ -4,3 +4,4 @@ mod credentials;
 mod forms;
 mod operations;
 mod outages;
+mod work;

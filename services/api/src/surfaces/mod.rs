@@ -1,6 +1,6 @@
 //! The wire contracts, one module each. A surface translates: it holds no rule and no SQL.
 
-pub(crate) mod forms;
+pub mod forms;
 mod operations;
 mod tokens;
 

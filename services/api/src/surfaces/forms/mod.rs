@@ -2,12 +2,12 @@
 
 mod attachments;
 mod batch;
-mod body;
+pub mod body;
 mod create;
 mod delete;
 pub mod fields;
-mod input;
-mod json;
+pub mod input;
+pub mod json;
 mod list;
 mod revisions;
 mod show;
