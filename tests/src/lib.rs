@@ -3,6 +3,7 @@
 //! superuser that makes the databases.
 
 mod client;
+pub mod program;
 mod proxy;
 mod s3;
 

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::{StreamExt, stream};
 use reqwest::multipart::Form;
 use reqwest::{Method, StatusCode};
+use rollcall_tests::program::binary;
 use rollcall_tests::{Client, file};
 use sqlx::PgPool;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::system::{System, binary};
+use crate::system::System;
 
 const POSTS: usize = 200;
 /// Requests at once while checking.

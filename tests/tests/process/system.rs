@@ -1,9 +1,10 @@
 //! `rollcall up` as a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rollcall_tests::program::binary;
 use rollcall_tests::{Client, Credential};
 use serde_json::Value;
 use tokio::process::{Child, Command};
@@ -78,16 +79,4 @@ fn client(ready: &Value) -> Client {
         secret: text(&key["secret"]),
     };
     Client::new(&text(&ready["http"])).with(credential)
-}
-
-/// A binary of this build: beside the folder that this test is in.
-pub fn binary(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a test has a path");
-    let path = own.ancestors().nth(2).expect("a target folder").join(name);
-    assert!(
-        path.exists(),
-        "{} is not built; `make test` builds it",
-        path.display()
-    );
-    path
 }

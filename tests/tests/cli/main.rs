@@ -1,0 +1,3 @@
+//! `rollcall-api` as an operator meets it: its commands, what they print, and how they fail.
+
+mod admin;
