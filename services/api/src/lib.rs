@@ -77,6 +77,11 @@ impl App {
 /// A pool for the configured database; connects when first asked.
 pub fn database(args: &DatabaseArgs) -> anyhow::Result<Db> {
     let url = args.database_url.expose_secret();
+    // The parser takes any scheme.
+    anyhow::ensure!(
+        url.starts_with("postgres://") || url.starts_with("postgresql://"),
+        "--database-url is not a postgres:// URL"
+    );
     Db::from_url(
         url,
         args.database_connections,

@@ -82,6 +82,9 @@ fn sentence(error: &anyhow::Error) -> String {
             sentence = format!("{sentence}: {cause}");
         }
     }
+    if let Some(rollcall_store::Error::PoolTimedOut) = error.root_cause().downcast_ref() {
+        sentence.push_str("; is Postgres there, at --database-url, and does it take the login?");
+    }
     sentence
 }
 
