@@ -3,6 +3,7 @@
 //! superuser that makes the databases.
 
 mod client;
+mod properties;
 mod s3;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
+pub use properties::for_all;
 pub use s3::S3;
 
 /// The service's login in the test cluster.
