@@ -4,4 +4,6 @@ mod create;
 mod files;
 mod multipart;
 mod names;
+mod repeats;
+mod replace;
 mod steps;
