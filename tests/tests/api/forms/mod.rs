@@ -1,7 +1,9 @@
 //! The forms surface (seed 003, forms-http contract).
 
+mod at_once;
 mod create;
 mod files;
+mod idempotency;
 mod multipart;
 mod names;
 mod repeats;

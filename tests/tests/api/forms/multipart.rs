@@ -1,20 +1,26 @@
 //! Multipart bodies written byte by byte: in the order, with the headers and the boundary that a test is about.
 
 /// A body being written.
+#[derive(Clone)]
 pub struct Body {
-    boundary: &'static str,
-    bytes: Vec<u8>,
+    boundary: String,
+    /// Each part behind its boundary.
+    parts: Vec<Vec<u8>>,
 }
 
 impl Body {
     pub fn new() -> Self {
-        Self::with_boundary("----fields")
+        Self {
+            boundary: "----fields".to_owned(),
+            parts: Vec::new(),
+        }
     }
 
-    pub fn with_boundary(boundary: &'static str) -> Self {
+    /// The same body with another boundary.
+    pub fn bounded(self, boundary: &str) -> Self {
         Self {
-            boundary,
-            bytes: Vec::new(),
+            boundary: boundary.to_owned(),
+            ..self
         }
     }
 
@@ -31,26 +37,27 @@ impl Body {
 
     /// A field with whatever parameters.
     pub fn part(mut self, disposition: &str, content_type: Option<&str>, bytes: &[u8]) -> Self {
-        let head = format!(
-            "--{}\r\nContent-Disposition: form-data; {disposition}\r\n",
-            self.boundary
-        );
-        self.bytes.extend(head.as_bytes());
+        let mut head = format!("Content-Disposition: form-data; {disposition}\r\n");
         if let Some(content_type) = content_type {
-            self.bytes
-                .extend(format!("Content-Type: {content_type}\r\n").as_bytes());
+            head += &format!("Content-Type: {content_type}\r\n");
         }
-        self.bytes.extend(b"\r\n");
-        self.bytes.extend(bytes);
-        self.bytes.extend(b"\r\n");
+        self.parts.push([head.as_bytes(), b"\r\n", bytes].concat());
         self
     }
 
     /// The content type and the body.
-    pub fn finish(mut self) -> (String, Vec<u8>) {
-        self.bytes
-            .extend(format!("--{}--\r\n", self.boundary).as_bytes());
-        let content_type = format!("multipart/form-data; boundary=\"{}\"", self.boundary);
-        (content_type, self.bytes)
+    pub fn finish(self) -> (String, Vec<u8>) {
+        let boundary = self.boundary;
+        let mut body = Vec::new();
+        for part in self.parts {
+            body.extend(format!("--{boundary}\r\n").as_bytes());
+            body.extend(part);
+            body.extend(b"\r\n");
+        }
+        body.extend(format!("--{boundary}--\r\n").as_bytes());
+        (
+            format!("multipart/form-data; boundary=\"{boundary}\""),
+            body,
+        )
     }
 }

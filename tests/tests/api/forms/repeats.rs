@@ -73,7 +73,7 @@ async fn a_repeat_is_known_by_content_whatever_its_spelling(pool: PgPool) {
         }
         let body = fields
             .iter()
-            .fold(Body::with_boundary(boundary), |body, (name, value)| {
+            .fold(Body::new().bounded(boundary), |body, (name, value)| {
                 body.text(name, value)
             });
         assert_eq!(post_body(&app, body).await.result(), first);
@@ -88,7 +88,8 @@ async fn the_same_file_again_is_a_repeat_and_leaves_no_object(pool: PgPool) {
     let keys = app.s3.keys();
     assert_eq!(create_with_photo(&app, "s", b"photo").await, first);
     let body = |boundary, filename, content_type| {
-        Body::with_boundary(boundary)
+        Body::new()
+            .bounded(boundary)
             .file("session[data][PHOTO]", filename, content_type, b"photo")
             .text("session[unit_id]", "tablet")
             .text("session[uuid]", "S")
