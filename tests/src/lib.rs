@@ -3,6 +3,7 @@
 //! superuser that makes the databases.
 
 mod client;
+mod properties;
 mod proxy;
 mod s3;
 
@@ -26,6 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
+pub use properties::for_all;
 pub use proxy::Proxy;
 pub use s3::S3;
 
