@@ -4,6 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
 CARGO_MACHETE := 0.9.2
 SQLX_CLI := 0.9.0
 
@@ -14,7 +15,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # A Postgres of its own for one command. Without the store's queries, which `prepare` may yet have to write down.
 WITH_POSTGRES := cargo run --quiet --locked --package rollcall-dev --no-default-features -- with-postgres --
 
-.PHONY: help setup run test check prepare audit openapi bench clean tools
+.PHONY: help setup run test check prepare audit openapi bench fuzz clean tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,16 @@ openapi: ## Write openapi/rollcall.json from the code
 bench: setup ## Measure forms against bare inserts, and the memory of a 1 GiB upload (release build)
 	cargo build --locked --release --package rollcall-dev --package rollcall-api
 	cargo bench --locked --package rollcall-tests --bench forms $(ARGS)
+
+# Without a sanitizer (the code has no unsafe of its own) the instrumentation works with a stable compiler. The first build
+# takes some minutes: it instruments every dependency.
+FUZZ_SECONDS := 60
+FUZZ_TARGETS := fields urlencoded json
+fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Feed the parsers with rubbish, a minute each (FUZZ_SECONDS=60; needs a C++ compiler)
+	set -e; for target in $(FUZZ_TARGETS); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --fuzz-dir tests/fuzz $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
+	done
 
 clean: ## Remove build results; data (.rollcall) and tools (.tools) stay
 	cargo clean

@@ -4,6 +4,7 @@
 
 mod client;
 pub mod program;
+mod properties;
 mod proxy;
 mod s3;
 
@@ -27,6 +28,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
+pub use properties::for_all;
 pub use proxy::Proxy;
 pub use s3::S3;
 

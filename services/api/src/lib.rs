@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use rollcall_model::Limits;
@@ -110,22 +111,25 @@ pub fn app(
         .split_for_parts();
     app.app_data(state)
         .app_data(web::PathConfig::default().error_handler(|error, _| {
-            ApiError::invalid(
-                "path_invalid",
-                format!("a part of the path is not right: {error}"),
-            )
-            .into()
+            let error = match error {
+                PathError::Deserialize(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            let message = format!("a part of the path is not right: {error}");
+            ApiError::invalid("path_invalid", message).into()
         }))
         .app_data(web::QueryConfig::default().error_handler(|error, _| {
-            ApiError::invalid(
-                "query_invalid",
-                format!("the query string is not right: {error}"),
-            )
-            .into()
+            let error = match error {
+                QueryPayloadError::Deserialize(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            let message = format!("the query string is not right: {error}");
+            ApiError::invalid("query_invalid", message).into()
         }))
         .default_service(web::to(surfaces::nothing_here))
         // The last is the outermost.
         .wrap(from_fn(middleware::limit_time))
+        .wrap(from_fn(middleware::decode))
         .wrap(from_fn(middleware::render))
         .wrap(from_fn(middleware::measure))
         .wrap(TracingLogger::<middleware::RootSpan>::new())

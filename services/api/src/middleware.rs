@@ -1,5 +1,5 @@
-//! What every request passes, outermost first: its id, its span, its metrics, the rendering of errors, the paths' other
-//! spellings, and the time it may take.
+//! What every request passes, outermost first: the paths' other spellings, its id, its span, its metrics, the rendering
+//! of errors, the decoding of its target, and the time it may take.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderV
 use actix_web::http::{StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use percent_encoding::percent_decode_str;
 use rollcall_telemetry::{
     Method, RequestLabels, ResponseLabels, SurfaceLabels, TraceHeaders, adopt_parent,
 };
@@ -254,6 +255,23 @@ pub async fn spell<B: MessageBody + 'static>(
         }
     }
     next.call(req).await
+}
+
+/// Refuses a path or query that is not UTF-8 once decoded: what is named by it could only be guessed.
+pub async fn decode<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let broken = |what: &str, text: &str| {
+        let at = percent_decode_str(text).decode_utf8().err()?.valid_up_to();
+        let message = format!("the {what} is not UTF-8 from byte {at} on, once decoded");
+        Some(ApiError::invalid("utf8_broken", message))
+    };
+    let broken = broken("path", req.path()).or_else(|| broken("query string", req.query_string()));
+    match broken {
+        Some(error) => Ok(req.error_response(error)),
+        None => Ok(next.call(req).await?.map_into_boxed_body()),
+    }
 }
 
 /// Ends a request that takes longer than the configured total time. What it stored is swept; its transaction is rolled

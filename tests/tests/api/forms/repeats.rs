@@ -1,269 +1,301 @@
-//! Repeats are recognized, by content and by key.
+//! Repeats: content that a session holds, or once held under the same `saved`, changes nothing and gets the answer that
+//! the first got. What is no repeat is applied, a deliberate change back included.
 
-use std::collections::BTreeSet;
-
-use reqwest::Method;
-use reqwest::multipart::Form;
-use rollcall_tests::{Answer, Stored, TestApp, file, send};
+use reqwest::{Method, StatusCode};
+use rollcall_model::Permission;
+use rollcall_tests::{TestApp, send};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::task::JoinSet;
+
+use super::multipart::Body;
+use super::steps::{
+    count, create, create_with_photo, events, file_of, path_of, post, post_body, put_bytes,
+    put_file, show, update,
+};
 
 fn session(saved: Option<i64>, value: &str) -> Value {
-    let mut session =
-        json!({ "session": { "uuid": "s", "unit_id": "u", "created": 5, "data": { "a": value } } });
+    let mut session = json!({ "uuid": "s", "unit_id": "u", "data": { "a": value } });
     if let Some(saved) = saved {
-        session["session"]["saved"] = saved.into();
+        session["saved"] = saved.into();
     }
     session
 }
 
-fn photo_form(uuid: Option<&str>) -> Form {
-    let form = Form::new()
-        .text("session[unit_id]", "tablet")
-        .text("session[data][a]", "1")
-        .part(
-            "session[data][photo]",
-            file("photo.jpg", "image/jpeg", vec![7; 50_000]),
-        );
-    match uuid {
-        Some(uuid) => form.text("session[uuid]", uuid.to_owned()),
-        None => form,
-    }
-}
-
 #[sqlx::test(migrations = "../migrations")]
-async fn the_same_content_changes_nothing_and_gets_the_same_answer(pool: PgPool) {
+async fn content_that_is_held_changes_nothing_and_gets_the_same_answer(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    for saved in [None, Some(9)] {
-        let first = app.admin.post(&app.sessions(), &session(saved, "1")).await;
-        let stored = app.stored().await;
-        let again = app.admin.post(&app.sessions(), &session(saved, "1")).await;
-        assert_eq!(again.text(), first.text());
-        assert_eq!(app.stored().await, stored);
-    }
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn a_late_repeat_does_not_wipe_a_newer_edit(pool: PgPool) {
-    let app = TestApp::start(pool).await;
-    let first = app
-        .admin
-        .post(&app.sessions(), &session(Some(1), "old"))
-        .await;
-    app.admin
-        .post(&app.sessions(), &session(Some(2), "new"))
-        .await
-        .result();
-    let stored = app.stored().await;
-    let late = app
-        .admin
-        .post(&app.sessions(), &session(Some(1), "old"))
-        .await;
-    assert_eq!(late.text(), first.text());
-    assert_eq!(app.stored().await, stored);
-    let path = format!("{}/s", app.sessions());
-    assert_eq!(app.reader.get(&path).await.result()["data"]["a"], "new");
-    // A deliberate change back carries a new time, or none.
-    app.admin
-        .post(&app.sessions(), &session(Some(3), "old"))
-        .await
-        .result();
-    assert_eq!(app.reader.get(&path).await.result()["data"]["a"], "old");
-    app.admin
-        .post(&app.sessions(), &session(None, "new"))
-        .await
-        .result();
-    assert_eq!(app.reader.get(&path).await.result()["data"]["a"], "new");
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn fifty_equal_submissions_with_files_at_once_are_one(pool: PgPool) {
-    let app = TestApp::start(pool).await;
-    let mut posts = JoinSet::new();
-    for _ in 0..50 {
-        let (client, path) = (app.admin.clone(), app.sessions());
-        posts.spawn(async move { client.post_multipart(&path, photo_form(Some("s"))).await });
-    }
-    let answers: Vec<Answer> = posts.join_all().await;
-    let texts: BTreeSet<String> = answers.iter().map(Answer::text).collect();
-    assert!(
-        answers.iter().all(|answer| answer.status == 200),
-        "{texts:?}"
-    );
-    assert_eq!(texts.len(), 1, "equal answers");
-    assert_eq!(
-        app.stored().await,
-        Stored {
-            sessions: 1,
-            events: 1,
-            attachments: 1,
-            objects: 1
+    for session in [
+        json!({ "uuid": "bare", "unit_id": "u", "data": { "a": "1" } }),
+        json!({ "uuid": "saved", "unit_id": "u", "saved": 7, "data": { "a": "1" } }),
+        json!({ "uuid": "whole", "unit_id": "u", "created": 5, "saved": 7, "data": { "R": { "rawData": "AA==" } } }),
+        json!({ "uuid": "empty", "unit_id": "u" }),
+    ] {
+        let first = post(&app, session.clone()).await;
+        for _ in 0..3 {
+            let again = post(&app, session.clone()).await;
+            assert_eq!(again.status, StatusCode::OK);
+            assert_eq!(again.text(), first.text());
         }
-    );
-    let back = app
-        .reader
-        .get(&format!("{}/s/attachments/photo", app.sessions()))
+        let uuid = session["uuid"].as_str().expect("a text");
+        assert_eq!(events(&app, uuid).await, ["created"], "{session}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_repeat_is_known_by_content_whatever_its_spelling(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let first = create(
+        &app,
+        json!({ "uuid": "S", "unit_id": "u", "saved": 7, "data": { "a": "1", "B": "2", "n": 3 } }),
+    )
+    .await;
+    let json =
+        r#"{"session":{"data":{"n":"3","b":"2","A":"1"},"saved":"7","unit_id":"u","uuid":"s"}}"#;
+    let again = app
+        .admin
+        .post_raw(&app.sessions(), "application/json", json)
         .await;
-    assert_eq!(back.bytes, vec![7; 50_000]);
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn fifty_requests_under_one_key_are_one(pool: PgPool) {
-    let app = TestApp::start(pool).await;
-    let mut posts = JoinSet::new();
-    for _ in 0..50 {
-        let request = app
-            .admin
-            .request(Method::POST, &app.sessions())
-            .header("idempotency-key", "k");
-        posts.spawn(async move { send(request.multipart(photo_form(None))).await });
-    }
-    let answers: Vec<Answer> = posts.join_all().await;
-    let texts: BTreeSet<String> = answers.iter().map(Answer::text).collect();
-    assert!(
-        answers.iter().all(|answer| answer.status == 200),
-        "{texts:?}"
-    );
-    assert_eq!(texts.len(), 1, "equal answers");
-    let replayed = answers
-        .iter()
-        .filter(|answer| answer.header("idempotent-replayed") == Some("true"))
-        .count();
-    assert_eq!(replayed, 49);
-    assert_eq!(
-        app.stored().await,
-        Stored {
-            sessions: 1,
-            events: 1,
-            attachments: 1,
-            objects: 1
+    assert_eq!(again.result(), first);
+    let fields = [
+        ("session[data][N]", "3"),
+        ("session[saved]", "7"),
+        ("session[data][b]", "2"),
+        ("session[uuid]", "s"),
+        ("session[data][a]", "1"),
+        ("session[unit_id]", "u"),
+    ];
+    let again = app.admin.post_form(&app.sessions(), &fields).await;
+    assert_eq!(again.result(), first);
+    for (boundary, reversed) in [("x", false), ("----another-boundary", true)] {
+        let mut fields = fields.to_vec();
+        if reversed {
+            fields.reverse();
         }
-    );
-}
-
-#[sqlx::test(migrations = "../migrations")]
-async fn fifty_different_edits_at_once_are_fifty_revisions(pool: PgPool) {
-    let app = TestApp::start(pool).await;
-    app.admin
-        .post(&app.sessions(), &session(None, "first"))
-        .await
-        .result();
-    let mut edits = JoinSet::new();
-    for at in 0..50 {
-        let (client, path) = (app.admin.clone(), format!("{}/s", app.sessions()));
-        edits.spawn(async move {
-            client
-                .put(
-                    &path,
-                    &json!({ "session": { "data": { format!("p{at}"): "x" } } }),
-                )
-                .await
-                .result()
-        });
+        let body = fields
+            .iter()
+            .fold(Body::new().bounded(boundary), |body, (name, value)| {
+                body.text(name, value)
+            });
+        assert_eq!(post_body(&app, body).await.result(), first);
     }
-    edits.join_all().await;
-    let revisions = app
-        .reader
-        .get(&format!("{}/s/revisions", app.sessions()))
-        .await
-        .result();
-    let numbers: Vec<i64> = revisions
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter_map(|r| r["revision"].as_i64())
-        .collect();
-    assert_eq!(numbers, (1..=51).rev().collect::<Vec<_>>());
-    let data = app
-        .reader
-        .get(&format!("{}/s", app.sessions()))
-        .await
-        .result()["data"]
-        .clone();
-    assert_eq!(
-        data.as_object().map(serde_json::Map::len),
-        Some(51),
-        "no edit is lost"
-    );
+    assert_eq!(events(&app, "s").await, ["created"]);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_key_stands_for_one_request(pool: PgPool) {
+async fn the_same_file_again_is_a_repeat_and_leaves_no_object(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let post = async |key: &str, body: &Value| {
-        send(
-            app.admin
-                .request(Method::POST, &app.sessions())
-                .header("idempotency-key", key)
-                .json(body),
-        )
-        .await
+    let first = create_with_photo(&app, "s", b"photo").await;
+    let keys = app.s3.keys();
+    assert_eq!(create_with_photo(&app, "s", b"photo").await, first);
+    let body = |boundary, filename, content_type| {
+        Body::new()
+            .bounded(boundary)
+            .file("session[data][PHOTO]", filename, content_type, b"photo")
+            .text("session[unit_id]", "tablet")
+            .text("session[uuid]", "S")
     };
-    let body = json!({ "session": { "unit_id": "u" } });
-    let first = post("k", &body).await;
-    let again = post("k", &body).await;
+    let reordered = post_body(&app, body("b", "/a/folder/photo.jpg", "image/jpeg")).await;
+    assert_eq!(reordered.result(), first);
+    assert_eq!(app.s3.keys(), keys);
+    assert_eq!(events(&app, "s").await, ["created"]);
+    // The same bytes by another name, or of another type, are another file.
+    post_body(&app, body("b", "other.jpg", "image/jpeg"))
+        .await
+        .result();
+    post_body(&app, body("b", "other.jpg", "image/png"))
+        .await
+        .result();
+    assert_eq!(events(&app, "s").await, ["created", "replaced", "replaced"]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn whoever_repeats_the_first_to_send_it_stays_the_receiver(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let first = create(&app, session(None, "1")).await;
+    let colleague = app.client(None, &[Permission::SessionsWrite]).await;
+    let body = json!({ "session": session(None, "1") });
+    assert_eq!(colleague.post(&app.sessions(), &body).await.result(), first);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_late_retry_that_names_its_save_does_not_wipe_a_newer_edit(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let first = create(&app, session(Some(100), "1")).await;
+    let second = create(&app, session(Some(200), "2")).await;
+    assert_eq!(create(&app, session(Some(100), "1")).await, first);
+    assert_eq!(show(&app, "s").await, second);
+    assert_eq!(events(&app, "s").await, ["created", "replaced"]);
+    // Not even where the newer edit was a deletion.
+    app.admin.delete(&path_of(&app, "s")).await.result();
+    assert_eq!(create(&app, session(Some(200), "2")).await, second);
+    assert_eq!(events(&app, "s").await, ["created", "replaced", "deleted"]);
+    let gone = app.reader.get(&path_of(&app, "s")).await;
+    assert_eq!(gone.status, StatusCode::NOT_FOUND);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_late_retry_with_its_file_leaves_the_newer_file(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let form = |saved: &str, bytes: &[u8]| {
+        Body::new()
+            .text("session[uuid]", "s")
+            .text("session[unit_id]", "u")
+            .text("session[saved]", saved)
+            .file("session[data][photo]", "p.jpg", "image/jpeg", bytes)
+    };
+    let first = post_body(&app, form("1", b"old")).await.result();
+    post_body(&app, form("2", b"new")).await.result();
+    let keys = app.s3.keys();
+    assert_eq!(post_body(&app, form("1", b"old")).await.result(), first);
+    let file = app.reader.get(&file_of(&app, "s", "photo")).await;
+    assert_eq!(file.bytes, b"new");
+    assert_eq!(app.s3.keys(), keys, "what the retry stored is gone again");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_deliberate_change_back_is_applied(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    // Without `saved` ..
+    for value in ["1", "2", "1"] {
+        let answer = create(&app, session(None, value)).await;
+        assert_eq!(answer["data"]["a"], value);
+        assert_eq!(show(&app, "s").await, answer);
+    }
+    assert_eq!(events(&app, "s").await, ["created", "replaced", "replaced"]);
+    // .. and with a new one.
+    for (saved, value) in [(10, "1"), (11, "2"), (12, "1")] {
+        let answer = create(&app, session(Some(saved), value)).await;
+        assert_eq!(answer["saved_timestamp"], saved);
+        assert_eq!(show(&app, "s").await["data"]["a"], value);
+    }
+    assert_eq!(events(&app, "s").await.len(), 6);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn other_content_under_the_same_save_is_applied(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    create(&app, session(Some(100), "1")).await;
+    create(&app, session(Some(100), "2")).await;
+    assert_eq!(show(&app, "s").await["data"]["a"], "2");
+    let mut unit = session(Some(100), "2");
+    unit["unit_id"] = "v".into();
+    create(&app, unit).await;
+    let mut created = session(Some(100), "2");
+    created["unit_id"] = "v".into();
+    created["created"] = 3.into();
+    create(&app, created).await;
+    assert_eq!(show(&app, "s").await["created_timestamp"], 3);
+    assert_eq!(
+        events(&app, "s").await,
+        ["created", "replaced", "replaced", "replaced"]
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn updates_are_recognized_by_the_same_rules(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    create(&app, session(Some(1), "0")).await;
+    let edit = |saved: Option<i64>, value: &str| {
+        let mut edit = json!({ "data": { "b": value } });
+        if let Some(saved) = saved {
+            edit["saved"] = saved.into();
+        }
+        edit
+    };
+    // Held: nothing happens, with and without `saved`.
+    let first = update(&app, "s", edit(Some(2), "1")).await;
+    assert_eq!(
+        update(&app, "s", edit(Some(2), "1")).await.text(),
+        first.text()
+    );
+    assert_eq!(
+        update(&app, "s", edit(None, "1")).await.text(),
+        first.text()
+    );
+    assert_eq!(events(&app, "s").await, ["created", "updated"]);
+    // Once held, under the same `saved`: the newer edit stays.
+    update(&app, "s", edit(Some(3), "2")).await.result();
+    assert_eq!(
+        update(&app, "s", edit(Some(2), "1")).await.text(),
+        first.text()
+    );
+    assert_eq!(show(&app, "s").await["data"], json!({ "a": "0", "b": "2" }));
+    assert_eq!(events(&app, "s").await.len(), 3);
+    // Back on purpose.
+    update(&app, "s", edit(Some(4), "1")).await.result();
+    assert_eq!(show(&app, "s").await["data"]["b"], "1");
+    update(&app, "s", edit(None, "2")).await.result();
+    assert_eq!(show(&app, "s").await["data"]["b"], "2");
+    assert_eq!(events(&app, "s").await.len(), 5);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_bulk_update_is_recognized_session_by_session(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    for uuid in ["x", "y"] {
+        create(&app, json!({ "uuid": uuid, "unit_id": "u" })).await;
+    }
+    let bulk = json!({ "sessions": [
+        { "uuid": "x", "saved": 9, "data": { "a": "1" } },
+        { "uuid": "y", "saved": 9, "data": { "a": "1" } }
+    ] });
+    let first = app.admin.put(&app.sessions(), &bulk).await;
+    create(&app, json!({ "uuid": "y", "unit_id": "newer" })).await;
+    let again = app.admin.put(&app.sessions(), &bulk).await;
     assert_eq!(again.text(), first.text());
-    assert_eq!(
-        (
-            first.header("idempotent-replayed"),
-            again.header("idempotent-replayed")
-        ),
-        (None, Some("true"))
-    );
-    let other = post("k", &json!({ "session": { "unit_id": "other" } })).await;
-    assert_eq!(other.error(), (400, "idempotency_key_reused".into()));
-    // What was refused before the work began is not kept.
-    assert_eq!(post("j", &json!({ "session": {} })).await.error().0, 400);
-    post("j", &body).await.result();
-    // Another key's answers are its own.
-    let stranger = app.client(None, &[rollcall_model::Permission::Admin]).await;
-    let request = stranger
-        .request(Method::POST, &app.sessions())
-        .header("idempotency-key", "k")
-        .json(&body);
-    assert_ne!(send(request).await.text(), first.text());
-    // After a day a key is free.
-    sqlx::query("update idempotency_keys set created_at = now() - interval '25 hours'")
-        .execute(&app.superuser)
-        .await
-        .expect("aged");
-    assert_ne!(post("k", &body).await.text(), first.text());
+    assert_eq!(events(&app, "x").await, ["created", "updated"]);
+    assert_eq!(events(&app, "y").await, ["created", "updated", "replaced"]);
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_refusal_is_kept_too_and_leaves_nothing_half_done(pool: PgPool) {
+async fn the_same_file_in_the_same_point_is_a_repeat(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    app.admin
-        .post(&app.sessions(), &session(None, "1"))
-        .await
-        .result();
-    let stored = app.stored().await;
-    let bulk = json!({ "sessions": [{ "uuid": "s", "data": { "a": "2" } }, { "uuid": "missing", "data": {} }] });
-    let put = async || {
-        let request = app
-            .admin
-            .request(Method::PUT, &app.sessions())
-            .header("idempotency-key", "k")
-            .json(&bulk);
-        send(request).await
-    };
-    let first = put().await;
-    assert_eq!(first.error(), (404, "session_not_found".into()));
-    assert_eq!(app.stored().await, stored);
-    app.admin
-        .post(
-            &app.sessions(),
-            &json!({ "session": { "uuid": "missing", "unit_id": "u" } }),
-        )
-        .await
-        .result();
-    assert_eq!(put().await.text(), first.text());
+    create(&app, session(Some(1), "0")).await;
+    let path = format!("{}?filename=a.bin", file_of(&app, "s", "f"));
+    let first = put_bytes(&app, &path, b"bytes").await;
+    let (shown, keys) = (show(&app, "s").await, app.s3.keys());
+    assert_eq!(put_bytes(&app, &path, b"bytes").await.text(), first.text());
+    let (content_type, form) = Body::new()
+        .file("attachment", "a.bin", "application/octet-stream", b"bytes")
+        .finish();
+    let request = app
+        .admin
+        .request(Method::PUT, &file_of(&app, "s", "F"))
+        .header("content-type", content_type);
+    assert_eq!(send(request.body(form)).await.text(), first.text());
+    assert_eq!(show(&app, "s").await, shown);
+    assert_eq!(app.s3.keys(), keys);
+    assert_eq!(events(&app, "s").await, ["created", "attached"]);
+    // There is no `saved` to know a late one by: another file, and this one again, are both meant.
+    put_bytes(&app, &path, b"others").await.result();
+    put_bytes(&app, &path, b"bytes").await.result();
     assert_eq!(
-        app.reader
-            .get(&format!("{}/s", app.sessions()))
-            .await
-            .result()["data"]["a"],
-        "1"
+        app.reader.get(&file_of(&app, "s", "f")).await.bytes,
+        b"bytes"
     );
+    assert_eq!(events(&app, "s").await.len(), 4);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_update_with_the_file_that_is_held_is_a_repeat(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    create(&app, session(Some(1), "0")).await;
+    put_file(&app, "s", "f", b"bytes").await.result();
+    let before = count(&app, "select count(*) from events").await;
+    let (content_type, form) = Body::new()
+        .file(
+            "session[data][f]",
+            "f",
+            "application/octet-stream",
+            b"bytes",
+        )
+        .finish();
+    let request = app
+        .admin
+        .request(Method::PUT, &path_of(&app, "s"))
+        .header("content-type", content_type);
+    let answer = send(request.body(form)).await.result();
+    assert_eq!(answer, show(&app, "s").await);
+    assert_eq!(count(&app, "select count(*) from events").await, before);
+    assert_eq!(app.s3.keys().len(), 1);
 }

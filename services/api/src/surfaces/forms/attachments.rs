@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::{self, Uploads};
 use super::input::point_name;
 use super::wire::{SessionObject, Success, no_attachment, session_reply, settled};
-use super::{change, in_reach, no_session, session_id};
+use super::{change, in_reach, no_session, project_number, session_id};
 use crate::App;
 use crate::auth::{Allow, Principal, perm};
 use crate::error::{ApiError, Dialect};
@@ -28,6 +28,7 @@ use crate::idempotency::{self, Reply};
 /// A point of a session in a path.
 #[derive(Deserialize)]
 pub struct AttachmentPath {
+    #[serde(deserialize_with = "project_number")]
     project_id: ProjectId,
     uuid: String,
     point: String,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use rollcall_model::{Op, ProjectId, SessionChange};
 use rollcall_store::changes;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -18,6 +19,9 @@ use crate::App;
 use crate::auth::{Allow, Principal, perm};
 use crate::error::{ApiError, Dialect};
 use crate::idempotency::{self, Reply};
+
+/// Longest `source`, in bytes.
+const SOURCE_BYTES: usize = 255;
 
 /// Changes by project number.
 #[derive(ToSchema)]
@@ -76,7 +80,9 @@ pub struct Verdict {
     message: String,
 }
 
-type Items<'a> = BTreeMap<String, Vec<&'a RawValue>>;
+/// Items by project; a project that stands twice is refused, or its first items would be lost.
+#[derive(Default)]
+struct Items<'a>(BTreeMap<String, Vec<&'a RawValue>>);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,15 +143,15 @@ pub async fn apply_batch(
     check_count(
         groups
             .iter()
-            .flat_map(|(_, items)| items.values())
+            .flat_map(|(_, items)| items.0.values())
             .map(Vec::len)
             .sum(),
         app.limits.items,
     )?;
-    let context = context(batch.source.as_deref(), batch.recalc);
+    let context = context(batch.source.as_deref(), batch.recalc)?;
     let mut plan = Plan::default();
     for (group, items) in groups {
-        for (project, items) in items {
+        for (project, items) in &items.0 {
             for item in items {
                 plan.add(&app, &who, group, project, item, context.as_ref());
             }
@@ -172,11 +178,48 @@ pub async fn apply_batch(
     Ok(reply.into_response())
 }
 
-/// What the batch said of itself, for its events.
-fn context(source: Option<&str>, recalc: Option<bool>) -> Option<Value> {
-    // The database takes no U+0000.
-    let source = source.map(|source| source.replace('\0', ""));
-    (source.is_some() || recalc.is_some()).then(|| json!({ "source": source, "recalc": recalc }))
+/// What the batch said of itself, for its events. Each of them keeps it, so that it must be short.
+fn context(source: Option<&str>, recalc: Option<bool>) -> Result<Option<Value>, ApiError> {
+    if source.is_some_and(|text| text.len() > SOURCE_BYTES || text.contains(char::is_control)) {
+        return Err(ApiError::invalid(
+            "source_invalid",
+            format!(
+                "a batch's source may have at most {SOURCE_BYTES} bytes and no control characters"
+            ),
+        ));
+    }
+    let is_told = source.is_some() || recalc.is_some();
+    Ok(is_told.then(|| json!({ "source": source, "recalc": recalc })))
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ItemsVisitor;
+
+        impl<'de> Visitor<'de> for ItemsVisitor {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of arrays of sessions, by project number")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items<'de>, A::Error> {
+                let mut items = BTreeMap::new();
+                while let Some(project) = map.next_key::<String>()? {
+                    if items.contains_key(&project) {
+                        let project = project.escape_debug();
+                        return Err(A::Error::custom(format!(
+                            "the project {project} stands twice; put its sessions into one array"
+                        )));
+                    }
+                    items.insert(project, map.next_value()?);
+                }
+                Ok(Items(items))
+            }
+        }
+
+        deserializer.deserialize_map(ItemsVisitor)
+    }
 }
 
 /// The items in order, those that can be tried with their change.

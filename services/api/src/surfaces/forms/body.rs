@@ -140,7 +140,7 @@ pub fn media_type(req: &HttpRequest) -> Result<String, ApiError> {
     if req
         .headers()
         .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity")
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
         return Err(ApiError::UnsupportedMedia(Problem::new(
             "content_encoding_unsupported",

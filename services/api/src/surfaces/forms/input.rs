@@ -296,11 +296,18 @@ impl<'de> Deserialize<'de> for UnixSeconds {
 
 impl<'de> Deserialize<'de> for PointInput {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Besides rawData, what a point with a file reads back as; anything else would be lost without a word.
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Hash {
             #[serde(rename = "rawData")]
             raw_data: Option<String>,
             filename: Option<String>,
+            content_type: Option<IgnoredAny>,
+            length: Option<IgnoredAny>,
+            md5: Option<IgnoredAny>,
+            sha256: Option<IgnoredAny>,
+            id: Option<IgnoredAny>,
         }
 
         // The text itself: a number is kept as it was written.
@@ -311,15 +318,21 @@ impl<'de> Deserialize<'de> for PointInput {
             Some(b'{') => match serde_json::from_str::<Hash>(raw).map_err(inside)? {
                 Hash {
                     raw_data: Some(raw_data),
-                    ..
+                    filename: None,
+                    content_type: None,
+                    length: None,
+                    md5: None,
+                    sha256: None,
+                    id: None,
                 } => Point::raw(raw_data),
                 Hash {
+                    raw_data: None,
                     filename: Some(filename),
                     ..
                 } => return Ok(Self::Described { filename }),
                 _ => {
                     return Err(D::Error::custom(
-                        "a point's value may be a hash only with rawData",
+                        "a point's value may be a hash only with rawData, or as a file's description reads back",
                     ));
                 }
             },

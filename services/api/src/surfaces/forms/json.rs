@@ -23,7 +23,13 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<
             ),
         ));
     }
-    serde_json::from_str(text).map_err(|error| match error.classify() {
+    let is_object = text.trim_ascii_start().starts_with('{');
+    let parsed = serde_json::from_str(text);
+    // What is derived for an object would also take its values in an array, by their order.
+    if !is_object && (parsed.is_ok() || matches!(&parsed, Err(error) if error.is_data())) {
+        return Err(not_an_object(text));
+    }
+    parsed.map_err(|error| match error.classify() {
         Category::Eof => Problem::new(
             "json_truncated",
             format!("the JSON ends too early: {error}"),
@@ -36,6 +42,18 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<
             format!("the JSON is not what is expected here: {error}"),
         ),
     })
+}
+
+fn not_an_object(text: &str) -> Problem {
+    let before = &text[..text.len() - text.trim_ascii_start().len()];
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+    Problem::new(
+        "json_invalid",
+        format!(
+            "the JSON is not what is expected here: an object must begin at line {line} column {column}"
+        ),
+    )
 }
 
 /// Where brackets nest deeper than `limit`; strings do not count.
@@ -68,6 +86,21 @@ mod tests {
         assert_eq!(too_deep(r#"{"a":["]]]]","[[[\"[["]}"#, 2), None);
         assert_eq!(too_deep(r#"{"a":[[1]]}"#, 2), Some(6));
         assert_eq!(too_deep(&"[".repeat(1_000_000), 16), Some(16));
+    }
+
+    #[test]
+    fn an_object_is_not_taken_as_an_array_of_its_values() {
+        #[derive(Debug, Deserialize)]
+        struct Envelope {
+            #[expect(dead_code, reason = "what matters is whether it is taken")]
+            session: String,
+        }
+        let parse = |text: &str| parse::<Envelope>(text.as_bytes(), &Limits::default());
+        assert!(parse(" {\"session\":\"x\"}").is_ok());
+        for wrong in ["\n [\"x\"]", "\n null", "\n 1", "\n \"x\""] {
+            let problem = parse(wrong).expect_err("no object");
+            assert!(problem.message.ends_with("line 2 column 2"), "{problem:?}");
+        }
     }
 
     #[test]

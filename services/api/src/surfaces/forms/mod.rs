@@ -18,7 +18,8 @@ mod wire;
 use ::time::OffsetDateTime;
 use actix_web::middleware::from_fn;
 use rollcall_model::{Kind, Op, ProjectId, SessionChange, SessionId, forms_service};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tracing::Span;
 use tracing::field::display;
 use utoipa_actix_web::scope;
@@ -51,14 +52,22 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
 /// A project in a path.
 #[derive(Deserialize)]
 pub struct ProjectPath {
+    #[serde(deserialize_with = "project_number")]
     project_id: ProjectId,
 }
 
 /// A session in a path.
 #[derive(Deserialize)]
 pub struct SessionPath {
+    #[serde(deserialize_with = "project_number")]
     project_id: ProjectId,
     uuid: String,
+}
+
+fn project_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProjectId, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(D::Error::custom)
 }
 
 /// The project of a path, where the principal reaches it; whether it exists is still to be seen.
