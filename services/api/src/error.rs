@@ -96,12 +96,34 @@ pub struct JsonApiError {
 
 /// An error outside the surfaces.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "code": "path_unknown",
+    "message": "there is nothing at this path; the paths are in openapi/rollcall.json",
+    "request_id": "0197d8a4-6f0e-7c65-9d1c-5d2b8f6f0a11"
+}))]
 pub struct PlainError {
     /// Stable; for programs.
     pub code: String,
     /// What is wrong, where, and what to do.
     pub message: String,
     pub request_id: String,
+}
+
+impl Dialect {
+    /// The dialect that is spoken at a path.
+    pub fn of(path: &str) -> Self {
+        let under = |prefix: &str| {
+            path.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if under("/api/v1") {
+            Self::Forms
+        } else if under("/v1") {
+            Self::JsonApi
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 impl Problem {

@@ -179,7 +179,7 @@ pub async fn render<B: MessageBody + 'static>(
     req: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let dialect = dialect(req.path());
+    let dialect = Dialect::of(req.path());
     let id = RequestId::of(req.request());
     match next.call(req).await {
         Ok(response) => match response.response().error() {
@@ -302,23 +302,9 @@ fn app(req: &ServiceRequest) -> web::Data<App> {
 
 /// Which surface a path belongs to, as a metric's label.
 fn surface(path: &str) -> &'static str {
-    match dialect(path) {
+    match Dialect::of(path) {
         Dialect::Forms => "forms",
         Dialect::JsonApi => "resources",
         Dialect::Plain => "operations",
-    }
-}
-
-fn dialect(path: &str) -> Dialect {
-    let under = |prefix: &str| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if under("/api/v1") {
-        Dialect::Forms
-    } else if under("/v1") {
-        Dialect::JsonApi
-    } else {
-        Dialect::Plain
     }
 }

@@ -6,7 +6,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_actix_web::AppExt;
 
-use crate::error::{FormsError, JsonApiError, JsonApiErrors, PlainError};
+use crate::error::{Dialect, FormsError, JsonApiError, JsonApiErrors, PlainError};
 use crate::surfaces;
 
 /// The document of everything that [`crate::app`] serves.
@@ -34,6 +34,7 @@ pub(crate) fn base() -> OpenApi {
             description = "The roll of every session in a fleet, project by project.",
             license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
         ),
+        servers((url = "/", description = "The server that this document comes from.")),
         components(schemas(FormsError, JsonApiError, JsonApiErrors, PlainError)),
         modifiers(&Security),
         tags(
@@ -73,7 +74,8 @@ impl Modify for Security {
     }
 }
 
-/// The answers that every authenticated operation may give, so that no handler repeats them.
+/// The answers that every operation may give, and those of authenticated ones, so that no handler repeats them. Says of
+/// every other operation that it needs no credential.
 fn add_common_errors(document: &mut OpenApi) {
     const COMMON: [(&str, &str); 7] = [
         (
@@ -102,23 +104,27 @@ fn add_common_errors(document: &mut OpenApi) {
             "Postgres or S3 is away; `Retry-After` says when to repeat the request.",
         ),
     ];
+    /// Also where no credential is asked for.
+    const ANYWHERE: [&str; 2] = ["408", "500"];
     for (path, item) in &mut document.paths.paths {
-        let schema = if path.starts_with("/api/v1") {
-            "FormsError"
-        } else {
-            "JsonApiErrors"
+        let schema = match Dialect::of(path) {
+            Dialect::Forms => "FormsError",
+            Dialect::JsonApi => "JsonApiErrors",
+            Dialect::Plain => "PlainError",
         };
-        for operation in operations_mut(item).filter(|operation| operation.security.is_some()) {
-            for (status, description) in COMMON {
+        for operation in operations_mut(item) {
+            let is_open = operation.security.get_or_insert_default().is_empty();
+            let applies = |status: &str| !is_open || ANYWHERE.contains(&status);
+            for (status, description) in COMMON.iter().filter(|(status, _)| applies(status)) {
                 let content = ContentBuilder::new()
                     .schema(Some(Ref::from_schema_name(schema)))
                     .build();
                 let response = ResponseBuilder::new()
-                    .description(description)
+                    .description(*description)
                     .content("application/json", content);
                 let responses = &mut operation.responses.responses;
                 responses
-                    .entry(status.to_owned())
+                    .entry((*status).to_owned())
                     .or_insert_with(|| response.build().into());
             }
         }

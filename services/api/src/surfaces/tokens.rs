@@ -25,7 +25,7 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
 struct TokenQuery {
     /// Life of the token in seconds, from 1; at most what is configured (24 hours, where nothing is).
     #[serde(rename = "max-age")]
-    #[param(example = 3600, minimum = 1)]
+    #[param(value_type = Option<u64>, example = 3600, minimum = 1)]
     max_age: Option<String>,
 }
 

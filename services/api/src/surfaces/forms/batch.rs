@@ -62,8 +62,11 @@ pub struct BatchToApply {
     "sessionsToAdd": {}
 }))]
 pub struct BatchResult {
+    #[schema(value_type = BTreeMap<String, Vec<Verdict>>)]
     sessions_to_delete: Verdicts,
+    #[schema(value_type = BTreeMap<String, Vec<Verdict>>)]
     sessions_to_update: Verdicts,
+    #[schema(value_type = BTreeMap<String, Vec<Verdict>>)]
     sessions_to_add: Verdicts,
 }
 

@@ -27,11 +27,15 @@ struct RevisionsQuery {
 #[derive(Serialize, ToSchema)]
 pub struct RevisionObject {
     /// Counts the session's changes from 1.
+    #[schema(example = 2)]
     revision: i64,
     /// What happened: created, replaced, updated, attached, detached, deleted or restored.
+    #[schema(example = "updated")]
     event: String,
     /// When it arrived: `YYYY-MM-DD HH:MM:SS`, UTC.
+    #[schema(example = "2026-11-21 09:00:00")]
     at: String,
+    #[schema(example = 1795251600)]
     at_timestamp: i64,
     session: SessionObject,
     /// What a batch said of itself: its `source` and `recalc`.

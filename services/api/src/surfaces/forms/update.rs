@@ -1,5 +1,7 @@
 //! Update sessions: only what is sent changes (contract §2.4, M10, M11).
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, put, web};
 use rollcall_model::{Op, SessionChange};
 use rollcall_store::changes;
@@ -48,11 +50,11 @@ pub struct SessionToWrite {
     created: Option<i64>,
     /// Seconds since 1970; now, where left out.
     saved: Option<i64>,
-    /// In a batch's updates: delete, or where `false` restore. Means nothing elsewhere.
-    is_deleted: Option<bool>,
     /// Points by name, compared without regard to case: a scalar, or `{"rawData": "<Base64>"}`.
     #[schema(value_type = Option<Object>)]
     data: Option<serde_json::Value>,
+    /// `false` in a batch's update restores a deleted session; without effect elsewhere.
+    is_deleted: Option<bool>,
 }
 
 /// The same as form fields.
@@ -75,6 +77,9 @@ pub struct SessionFields {
     created: Option<String>,
     #[schema(rename = "session[saved]")]
     saved: Option<String>,
+    /// `session[data][<point>]` and `session[data][<point>][rawData]`; in `multipart/form-data` also files.
+    #[serde(flatten)]
+    points: BTreeMap<String, String>,
 }
 
 /// Update a session

@@ -23,8 +23,10 @@ const DATE: &[BorrowedFormatItem<'static>] =
 #[derive(Serialize, ToSchema)]
 pub struct Success<T> {
     /// Always `success`.
+    #[schema(example = "success")]
     status: &'static str,
     /// Always `success`.
+    #[schema(example = "success")]
     message: &'static str,
     result: T,
 }
@@ -33,8 +35,10 @@ pub struct Success<T> {
 #[derive(Serialize, ToSchema)]
 pub struct Page<T> {
     /// Always `success`.
+    #[schema(example = "success")]
     status: &'static str,
     /// Always `success`.
+    #[schema(example = "success")]
     message: &'static str,
     result: Vec<T>,
     /// Give it back as `page_token` for the next page; absent on the last.
