@@ -4,4 +4,5 @@ mod credentials;
 mod forms;
 mod operations;
 mod outages;
+mod reach;
 mod work;
