@@ -129,15 +129,17 @@ impl FromStr for ObjectKey {
             expected: "organization/project/session/attachment",
         };
         let uuid = |part: &str| Uuid::try_parse(part).map_err(|_| invalid());
-        match *text.split('/').collect::<Vec<_>>() {
-            [org, project, session, attachment] => Ok(Self {
+        let key = match *text.split('/').collect::<Vec<_>>() {
+            [org, project, session, attachment] => Self {
                 org: OrgId(uuid(org)?),
                 project: project.parse()?,
                 session: SessionId(uuid(session)?),
                 attachment: AttachmentId(uuid(attachment)?),
-            }),
-            _ => Err(invalid()),
-        }
+            },
+            _ => return Err(invalid()),
+        };
+        // A UUID can be spelled in several ways; only what we write is a key of ours.
+        (key.to_string() == text).then_some(key).ok_or_else(invalid)
     }
 }
 
@@ -199,7 +201,8 @@ mod tests {
             attachment: AttachmentId::generate(),
         };
         assert_eq!(key.to_string().parse(), Ok(key));
-        for bad in ["", "a/b/c/d", "x", &format!("{key}/x")] {
+        let loud = key.to_string().to_uppercase();
+        for bad in ["", "a/b/c/d", "x", &format!("{key}/x"), &loud] {
             assert!(bad.parse::<ObjectKey>().is_err(), "{bad}");
         }
     }
