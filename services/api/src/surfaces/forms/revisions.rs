@@ -72,7 +72,8 @@ pub async fn list_revisions(
             token
                 .parse::<i64>()
                 .ok()
-                .filter(|at| *at > 0)
+                // A token names a revision that has another below it.
+                .filter(|at| *at > 1)
                 .ok_or_else(wrong_token)?,
         ),
         None => None,
@@ -86,7 +87,7 @@ pub async fn list_revisions(
                 .map_err(ApiError::from)
         })
         .await?;
-    if rows.is_empty() && before.is_none() {
+    if rows.is_empty() {
         return Err(no_session());
     }
     let next = (rows.len() as i64 > limit).then(|| {
