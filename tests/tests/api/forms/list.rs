@@ -6,7 +6,7 @@ use rollcall_tests::{Client, TestApp};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::steps::{batch, create, path_of, update};
+use super::steps::{batch, create, path_of, second_project, update};
 
 /// One page: its uuids and the next page's token.
 async fn page(client: &Client, path: &str) -> (Vec<String>, Option<String>) {
@@ -214,10 +214,7 @@ async fn a_limit_is_from_1_to_1000(pool: PgPool) {
 async fn a_token_is_good_for_its_own_listing_alone(pool: PgPool) {
     let app = TestApp::start(pool).await;
     add(&app, 3).await;
-    let second = rollcall_api::admin::create_project(&app.db, app.org, "second")
-        .await
-        .expect("a project")
-        .project_id;
+    let second = second_project(&app).await;
     let (_, token) = page(&app.reader, &format!("{}?limit=1", app.sessions())).await;
     let token = token.expect("more");
     // Pages may be of another size, though.

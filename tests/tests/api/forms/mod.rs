@@ -3,8 +3,10 @@
 mod at_once;
 mod attachments;
 mod bad_input;
+mod batch;
 mod create;
 mod delete;
+mod downloads;
 mod files;
 mod idempotency;
 mod list;
@@ -15,4 +17,5 @@ mod replace;
 mod revisions;
 mod show;
 mod steps;
-mod writes;
+mod update;
+mod verdicts;

@@ -7,7 +7,7 @@ use rollcall_tests::{TestApp, for_all};
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::steps::{count, create, path_of, post};
+use super::steps::{count, create, path_of, post, second_project};
 
 /// A session's path, with everything escaped.
 fn escaped(app: &TestApp, uuid: &str) -> String {
@@ -139,10 +139,7 @@ async fn a_uuid_has_1_to_255_bytes(pool: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn projects_do_not_share_names(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let other = rollcall_api::admin::create_project(&app.db, app.org, "second")
-        .await
-        .expect("a project")
-        .project_id;
+    let other = second_project(&app).await;
     let paths = [
         (&app.admin, app.sessions()),
         (&app.admin, format!("/api/v1/projects/{other}/sessions")),

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use reqwest::multipart::Form;
+use rollcall_api::admin;
 use rollcall_model::{SessionId, forms_service};
 use rollcall_tests::{Answer, TestApp, file, send};
 use serde_json::{Value, json};
@@ -85,6 +86,12 @@ pub async fn batch(app: &TestApp, body: &Value) -> Value {
         .post(&format!("{}/batch", app.sessions()), body)
         .await
         .result()
+}
+
+/// Makes a second project in the organization.
+pub async fn second_project(app: &TestApp) -> String {
+    let made = admin::create_project(&app.db, app.org, "second").await;
+    made.expect("a project").project_id.to_string()
 }
 
 /// A session's revisions, newest first.

@@ -206,6 +206,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
                 f.write_str("an object of arrays of sessions, by project number")
             }
 
+            // Null is as good as nothing.
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Items<'de>, E> {
+                Ok(Items::default())
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Items<'de>, A::Error> {
                 let mut items = BTreeMap::new();
                 while let Some(project) = map.next_key::<String>()? {
@@ -221,7 +226,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
             }
         }
 
-        deserializer.deserialize_map(ItemsVisitor)
+        deserializer.deserialize_any(ItemsVisitor)
     }
 }
 
