@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{HttpServer, web};
@@ -13,6 +14,10 @@ use tokio::task::JoinHandle;
 use crate::App;
 use crate::config::ServeConfig;
 use crate::objects::Objects;
+
+/// How long what a client still sends is read and thrown away after an early answer. A connection closed with bytes
+/// unread is reset, and the answer with it; many clients send all before they read any.
+const LINGER: Duration = Duration::from_secs(15);
 
 /// A server that runs.
 pub struct Running {
@@ -64,6 +69,7 @@ pub async fn start_with(
     let state = app.clone();
     let mut server = HttpServer::new(move || crate::app(state.clone()))
         .shutdown_timeout(config.http.shutdown_seconds)
+        .client_disconnect_timeout(LINGER)
         .disable_signals();
     if let Some(workers) = config.http.http_workers {
         server = server.workers(workers);
