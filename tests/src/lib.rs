@@ -210,6 +210,7 @@ fn config(superuser: &PgPool, s3: &S3, folder: &Path) -> ServeConfig {
             database_url: url.into(),
             database_connections: 8,
             database_wait_ms: 2_000,
+            database_transaction_ms: 30_000,
         },
         s3: S3Args {
             s3_bucket: S3::BUCKET.into(),

@@ -38,6 +38,14 @@ pub struct DatabaseArgs {
         default_value_t = 5_000
     )]
     pub database_wait_ms: u64,
+    /// How long all of a transaction may take before its request gets 503, in milliseconds
+    #[arg(
+        long,
+        env = "ROLLCALL_DATABASE_TRANSACTION_MS",
+        value_name = "MS",
+        default_value_t = 30_000
+    )]
+    pub database_transaction_ms: u64,
 }
 
 /// S3. Credentials and region come from AWS's usual chain (environment, profile, web identity, container, instance).

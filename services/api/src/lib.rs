@@ -23,7 +23,7 @@ use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::middleware::from_fn;
 use actix_web::web;
 use rollcall_model::Limits;
-use rollcall_store::Db;
+use rollcall_store::{Db, Patience};
 use rollcall_telemetry::Metrics;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_actix_web::TracingLogger;
@@ -83,13 +83,13 @@ pub fn database(args: &DatabaseArgs) -> anyhow::Result<Db> {
         url.starts_with("postgres://") || url.starts_with("postgresql://"),
         "--database-url is not a postgres:// URL"
     );
-    Db::from_url(
-        url,
-        args.database_connections,
-        Duration::from_millis(args.database_wait_ms),
-    )
-    // The error's own text may quote the password.
-    .map_err(|_| anyhow::anyhow!("--database-url is not a postgres:// URL"))
+    let patience = Patience {
+        connection: Duration::from_millis(args.database_wait_ms),
+        transaction: Duration::from_millis(args.database_transaction_ms),
+    };
+    Db::from_url(url, args.database_connections, patience)
+        // The error's own text may quote the password.
+        .map_err(|_| anyhow::anyhow!("--database-url is not a postgres:// URL"))
 }
 
 /// The whole application: every surface behind the same middleware. Used by `serve`, by `rollcall up` and by the tests.

@@ -64,6 +64,7 @@ pub(crate) fn configure(
             database_url: database_url.into(),
             database_connections: 16,
             database_wait_ms: 5_000,
+            database_transaction_ms: 30_000,
         },
         s3: S3Args {
             s3_bucket: s3.bucket.clone(),

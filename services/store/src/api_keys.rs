@@ -45,7 +45,8 @@ pub async fn find_for_authentication(
     org: OrgId,
     id: &str,
 ) -> sqlx::Result<Option<ApiKey>> {
-    sqlx::query_as!(
+    db.directory(async |conn| {
+        sqlx::query_as!(
         ApiKey,
         "select id, project_id, name, permissions, secret_hash, signed_salt, created_at, expires_at, revoked_at,
                 last_used_at
@@ -53,7 +54,9 @@ pub async fn find_for_authentication(
         org.0,
         id
     )
-    .fetch_optional(db.directory())
+        .fetch_optional(conn)
+        .await
+    })
     .await
 }
 

@@ -3,24 +3,39 @@
 //! Invariant: tenant data is reached only inside [`Db::tenant`], as the role `rollcall_app`, which row-level security
 //! holds to the organizations named when the transaction began.
 
+use std::io;
 use std::ops::AsyncFnOnce;
 use std::time::Duration;
 
 use rollcall_model::OrgId;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 /// A pool of connections as the service's own role.
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
+    patience: Patience,
+}
+
+/// How long Postgres is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection; then callers get [`sqlx::Error::PoolTimedOut`].
+    pub connection: Duration,
+    /// For all of a transaction, its commit included; then callers get [`sqlx::Error::Io`]. A server that is gone without
+    /// a word would else be waited for until the operating system gives up.
+    pub transaction: Duration,
 }
 
 /// A transaction in which nothing but one organization's rows exists.
 #[derive(Debug)]
 pub struct TenantConn {
-    tx: Transaction<'static, Postgres>,
+    conn: PoolConnection<Postgres>,
     org: OrgId,
+    /// Whether the transaction is yet to end.
+    is_open: bool,
 }
 
 /// How many connections there are.
@@ -32,19 +47,14 @@ pub struct PoolState {
 }
 
 impl Db {
-    /// A pool that connects when first asked. A caller waits `acquire_timeout` for a connection, then gets
-    /// [`sqlx::Error::PoolTimedOut`].
-    pub fn from_url(
-        url: &str,
-        max_connections: u32,
-        acquire_timeout: Duration,
-    ) -> sqlx::Result<Self> {
+    /// A pool that connects when first asked.
+    pub fn from_url(url: &str, max_connections: u32, patience: Patience) -> sqlx::Result<Self> {
         let options: PgConnectOptions = url.parse()?;
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(acquire_timeout)
+            .acquire_timeout(patience.connection)
             .connect_lazy_with(options.application_name("rollcall"));
-        Ok(Self { pool })
+        Ok(Self { pool, patience })
     }
 
     /// Runs `work` in one transaction as `org`; commits on `Ok`, rolls back on `Err` and when dropped half-way.
@@ -58,24 +68,31 @@ impl Db {
     where
         E: From<sqlx::Error>,
     {
+        let timeout_ms = self.patience.transaction.as_millis();
         // One round trip. A uuid's text holds nothing but hexadecimal digits and dashes.
         let begin = format!(
             "begin; select set_config('role', 'rollcall_app', true), set_config('app.orgs', '{org}', true), \
-             set_config('synchronous_commit', 'on', true), set_config('statement_timeout', '30s', true)"
+             set_config('synchronous_commit', 'on', true), \
+             set_config('statement_timeout', '{timeout_ms}ms', true)"
         );
-        let tx = self.pool.begin_with(AssertSqlSafe(begin)).await?;
-        let mut conn = TenantConn { tx, org };
-        let done = work(&mut conn).await?;
-        conn.tx.commit().await?;
-        Ok(done)
-    }
-
-    /// Whether Postgres answers.
-    pub async fn ping(&self) -> sqlx::Result<()> {
-        sqlx::query("select 1")
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        let mut tx = TenantConn {
+            conn: self.acquire().await?,
+            org,
+            is_open: true,
+        };
+        let done = self.bounded(async {
+            sqlx::raw_sql(AssertSqlSafe(begin))
+                .execute(tx.conn())
+                .await?;
+            let done = work(&mut tx).await?;
+            sqlx::raw_sql("commit").execute(tx.conn()).await?;
+            Ok::<T, E>(done)
+        });
+        // Where Postgres does not answer, `tx` is dropped open, and its connection with it.
+        let done = done.await?;
+        let is_ended = done.is_ok() || self.roll_back(&mut tx).await;
+        tx.is_open = !is_ended;
+        done
     }
 
     /// The pool's size now.
@@ -93,9 +110,52 @@ impl Db {
         self.pool.close().await;
     }
 
-    /// Where no tenant is known yet: the directory of organizations and keys, and the schema's version.
-    pub(crate) fn directory(&self) -> &PgPool {
-        &self.pool
+    /// Runs `work` where no tenant is known yet: on the directory of organizations and keys, and the schema's version.
+    pub(crate) async fn directory<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> sqlx::Result<T> {
+        let mut conn = self.acquire().await?;
+        let done = self.bounded(work(&mut conn)).await;
+        if done.is_err() {
+            // In the pool it would hold a place until it answers, which may be never.
+            conn.close_on_drop();
+        }
+        done?
+    }
+
+    async fn roll_back(&self, tx: &mut TenantConn) -> bool {
+        let rolled_back = sqlx::raw_sql("rollback").execute(tx.conn());
+        matches!(self.bounded(rolled_back).await, Ok(Ok(_)))
+    }
+
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is what the ways to a tenant and to the directory are made of"
+        )]
+        self.pool.acquire().await
+    }
+
+    /// Waits for Postgres as long as patience lasts.
+    async fn bounded<T>(&self, work: impl Future<Output = T>) -> sqlx::Result<T> {
+        let done = tokio::time::timeout(self.patience.transaction, work).await;
+        done.map_err(|_| {
+            sqlx::Error::Io(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "Postgres did not answer within --database-transaction-ms",
+            ))
+        })
+    }
+}
+
+impl Drop for TenantConn {
+    /// Ends a transaction that was not committed. Its connection is not kept: it may be in the middle of an answer, or
+    /// wait for one that never comes.
+    fn drop(&mut self) {
+        if self.is_open {
+            self.conn.close_on_drop();
+        }
     }
 }
 
@@ -126,6 +186,6 @@ impl TenantConn {
     }
 
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+        &mut self.conn
     }
 }

@@ -13,6 +13,6 @@ pub mod roles;
 pub mod schema;
 pub mod sessions;
 
-pub use db::{Db, PoolState, TenantConn};
+pub use db::{Db, Patience, PoolState, TenantConn};
 /// The error of every function here, for callers that name it.
 pub use sqlx::Error;

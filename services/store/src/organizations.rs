@@ -15,34 +15,43 @@ pub struct Organization {
 
 /// Every organization, oldest first.
 pub async fn list(db: &Db) -> sqlx::Result<Vec<Organization>> {
-    sqlx::query_as!(
-        Organization,
-        "select org_id, name, created_at from organizations order by org_id"
-    )
-    .fetch_all(db.directory())
+    db.directory(async |conn| {
+        sqlx::query_as!(
+            Organization,
+            "select org_id, name, created_at from organizations order by org_id"
+        )
+        .fetch_all(conn)
+        .await
+    })
     .await
 }
 
 /// The organization of that name.
 pub async fn find(db: &Db, name: &str) -> sqlx::Result<Option<Organization>> {
-    sqlx::query_as!(
-        Organization,
-        "select org_id, name, created_at from organizations where name = $1",
-        name
-    )
-    .fetch_optional(db.directory())
+    db.directory(async |conn| {
+        sqlx::query_as!(
+            Organization,
+            "select org_id, name, created_at from organizations where name = $1",
+            name
+        )
+        .fetch_optional(conn)
+        .await
+    })
     .await
 }
 
 /// A new organization; a taken name violates `organizations_name_key`.
 pub async fn insert(db: &Db, name: &str) -> sqlx::Result<Organization> {
-    sqlx::query_as!(
-        Organization,
-        "insert into organizations (org_id, name) values ($1, $2)
+    db.directory(async |conn| {
+        sqlx::query_as!(
+            Organization,
+            "insert into organizations (org_id, name) values ($1, $2)
            returning org_id, name, created_at",
-        OrgId::generate().0,
-        name
-    )
-    .fetch_one(db.directory())
+            OrgId::generate().0,
+            name
+        )
+        .fetch_one(conn)
+        .await
+    })
     .await
 }

@@ -28,10 +28,12 @@ pub enum SchemaState {
 
 /// Compares the schema with this build's.
 pub async fn state(db: &Db) -> sqlx::Result<SchemaState> {
-    let found = match sqlx::query_scalar!("select max(version) from _sqlx_migrations where success")
-        .fetch_one(db.directory())
-        .await
-    {
+    let found = db.directory(async |conn| {
+        sqlx::query_scalar!("select max(version) from _sqlx_migrations where success")
+            .fetch_one(conn)
+            .await
+    });
+    let found = match found.await {
         Ok(version) => version.unwrap_or(0),
         Err(error) if is_undefined_table(&error) => 0,
         Err(error) => return Err(error),
