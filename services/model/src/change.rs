@@ -67,6 +67,8 @@ pub struct Merge {
     pub deleted: Option<bool>,
     /// How many points the session may have afterwards.
     pub max_points: usize,
+    /// How many bytes its values may have afterwards, files apart.
+    pub max_bytes: usize,
 }
 
 /// What a merge does to one point.
@@ -102,6 +104,10 @@ pub enum Rejection {
     NotTheFile(PointName),
     /// The session would have too many points.
     TooManyPoints { limit: usize },
+    /// The session's values would have too many bytes.
+    TooLarge { limit: usize },
+    /// Too much is asked for at once: the change may succeed in a smaller batch.
+    BatchTooLarge,
 }
 
 impl SessionChange {
@@ -159,7 +165,7 @@ impl SessionChange {
     }
 
     /// Whether `session` already is what this change asks for.
-    fn is_repeat(&self, session: &Session) -> bool {
+    pub fn is_repeat(&self, session: &Session) -> bool {
         let named = |asked: Option<OffsetDateTime>, held: OffsetDateTime| {
             asked.is_none_or(|time| time == held)
         };
@@ -242,6 +248,13 @@ impl SessionChange {
         if session.points.len() > merge.max_points {
             return Decision::Reject(Rejection::TooManyPoints {
                 limit: merge.max_points,
+            });
+        }
+        // What is too large already may still be made smaller.
+        let size = session.value_bytes();
+        if size > merge.max_bytes && size > held.value_bytes() {
+            return Decision::Reject(Rejection::TooLarge {
+                limit: merge.max_bytes,
             });
         }
         session.deleted = merge.deleted.unwrap_or(false);
@@ -385,6 +398,7 @@ mod tests {
                 saved: saved.map(at),
                 points: points(values).into_iter().map(set).collect(),
                 max_points: 3,
+                max_bytes: 10,
                 ..Merge::default()
             }),
         )
@@ -487,6 +501,22 @@ mod tests {
         };
         assert!(!session.deleted);
         assert_eq!((event, session.revision), (EventType::Restored, 3));
+    }
+
+    #[test]
+    fn merges_cannot_pile_up_bytes_without_bound() {
+        let history = run(&[
+            put(0, None, &[("a", "123456")]),
+            merge(1, None, &[("b", "1234")]),
+            merge(2, None, &[("b", "12345")]),
+        ]);
+        assert_eq!(history.len(), 2);
+        let larger = run(&[
+            put(0, None, &[("a", "123456789012")]),
+            merge(1, None, &[("a", "1234567890123")]),
+            merge(2, None, &[("a", "12345678901")]),
+        ]);
+        assert_eq!(larger.len(), 2, "it shrinks, though it is too large yet");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{OrgId, Points, ProjectId, SessionId};
+use crate::{OrgId, Point, Points, ProjectId, SessionId};
 
 /// What a session is one of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -43,6 +43,26 @@ pub struct Session {
     pub points: Points,
     /// Counts the session's changes from 1; with the id it names the event that made it so.
     pub revision: i64,
+}
+
+impl Session {
+    /// Bytes of the points' values; a file counts nothing, it is elsewhere.
+    pub fn value_bytes(&self) -> usize {
+        let bytes = |point: &Point| match point {
+            Point::Text(text) => text.len(),
+            Point::Raw { raw_data } => raw_data.len(),
+            Point::Attachment(_) => 0,
+        };
+        self.points.values().map(bytes).sum()
+    }
+
+    /// About what the session takes in memory, in bytes.
+    pub fn footprint(&self) -> usize {
+        /// A point's own, and most of what describes a file.
+        const POINT_BYTES: usize = 256;
+        let names: usize = self.points.keys().map(|name| name.as_str().len()).sum();
+        self.value_bytes() + names + (self.points.len() + 1) * POINT_BYTES
+    }
 }
 
 /// Text that names no kind of session.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures_util::TryStreamExt;
 use rollcall_model::{
     Attachment, Decision, EventType, Rejection, Session, SessionChange, SessionId,
 };
@@ -15,6 +16,10 @@ use uuid::Uuid;
 
 use crate::TenantConn;
 use crate::sessions::SessionRow;
+
+/// Most memory for sessions that one batch may read, and for those that it may write, in bytes. Every change writes its session whole,
+/// as an event: a small batch of changes to large sessions is a large one.
+const BATCH_BYTES: usize = 64 << 20;
 
 /// What became of one change.
 #[derive(Clone, Debug)]
@@ -42,13 +47,14 @@ pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Resu
     for (at, change) in changes.iter().enumerate() {
         pending.entry(change.session_id()).or_default().push(at);
     }
+    let mut to_write = 0;
     // A second round is for sessions that another transaction created between our look and our insert: they are
     // committed by then, so that this round locks them.
     while !pending.is_empty() {
         let mut plans = lock(tx, changes, &pending).await?;
         read_history(tx, changes, &mut plans).await?;
         for plan in &mut plans {
-            plan.decide(changes);
+            plan.decide(changes, &mut to_write);
         }
         let lost = write_sessions(tx, &plans).await?;
         plans.retain(|plan| !lost.contains(&plan.id));
@@ -79,6 +85,8 @@ struct Plan {
     /// Which changes, in order.
     changes: Vec<usize>,
     known: bool,
+    /// The sessions before it were too much already; it was not read.
+    is_unread: bool,
     base: Option<Session>,
     history: Vec<Session>,
     steps: Vec<Step>,
@@ -93,7 +101,8 @@ struct Step {
 }
 
 impl Plan {
-    fn decide(&mut self, changes: &[SessionChange]) {
+    /// Decides on the changes; `to_write` counts the bytes of all steps of the batch.
+    fn decide(&mut self, changes: &[SessionChange], to_write: &mut usize) {
         for &at in &self.changes {
             let change = &changes[at];
             let current = self
@@ -105,10 +114,12 @@ impl Plan {
                 .history
                 .iter()
                 .chain(self.steps.iter().map(|step| &step.session));
-            let decision = if self.known {
-                change.decide(current, earlier)
-            } else {
+            let decision = if !self.known {
                 Decision::Reject(Rejection::NoProject)
+            } else if self.is_unread {
+                Decision::Reject(Rejection::BatchTooLarge)
+            } else {
+                within(change.decide(current, earlier), to_write)
             };
             let outcome = match decision {
                 Decision::Apply(session, event) => {
@@ -132,6 +143,18 @@ impl Plan {
     }
 }
 
+/// A batch's first step is within bounds however large it is; a session alone has its own limit.
+fn within(decision: Decision, to_write: &mut usize) -> Decision {
+    if let Decision::Apply(session, _) = &decision {
+        let bytes = session.footprint();
+        if *to_write > 0 && *to_write + bytes > BATCH_BYTES {
+            return Decision::Reject(Rejection::BatchTooLarge);
+        }
+        *to_write += bytes;
+    }
+    decision
+}
+
 /// Locks the sessions that exist, in the order of their ids, and sees which services do.
 async fn lock(
     tx: &mut TenantConn,
@@ -152,7 +175,7 @@ async fn lock(
     .await?
     .into_iter()
     .collect();
-    let mut held: HashMap<SessionId, Session> = sqlx::query_as!(
+    let mut rows = sqlx::query_as!(
         SessionRow,
         r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.created_at, s.saved_at,
                   s.received_at, s.received_from, s.deleted, s.points as "points: Json<rollcall_model::Points>",
@@ -163,15 +186,24 @@ async fn lock(
         &orgs,
         &ids
     )
-    .fetch_all(tx.conn())
-    .await?
-    .into_iter()
-    .map(|row| row.into_session().map(|session| (session.id, session)))
-    .collect::<sqlx::Result<_>>()?;
+    .fetch(tx.conn());
+    let (mut held, mut unread, mut bytes) = (HashMap::new(), HashSet::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        let session = row.into_session()?;
+        let size = session.footprint();
+        if bytes > 0 && bytes + size > BATCH_BYTES {
+            unread.insert(session.id);
+        } else {
+            bytes += size;
+            held.insert(session.id, session);
+        }
+    }
+    drop(rows);
     let plan = |(at, (id, changes)): (usize, (&SessionId, &Vec<usize>))| Plan {
         id: *id,
         changes: changes.clone(),
         known: i64::try_from(at + 1).is_ok_and(|ordinality| known.contains(&ordinality)),
+        is_unread: unread.contains(id),
         base: held.remove(id),
         history: Vec::new(),
         steps: Vec::new(),
@@ -199,7 +231,7 @@ async fn read_history(
     if ids.is_empty() {
         return Ok(());
     }
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         r#"select e.session as "session: Json<Session>"
            from (select distinct * from unnest($1::uuid[], $2::uuid[], $3::timestamptz[])) c(org_id, id, saved_at)
            join events e on e.org_id = c.org_id and e.session_id = c.id and e.saved_at = c.saved_at
@@ -208,11 +240,23 @@ async fn read_history(
         &ids,
         &saves
     )
-    .fetch_all(tx.conn())
-    .await?;
-    for Json(session) in rows.into_iter().map(|row| row.session) {
+    .fetch(tx.conn());
+    // A device without a clock names one save time for ever: what no change repeats is not kept.
+    while let Some(row) = rows.try_next().await? {
+        let Json(session) = row.session;
         if let Ok(at) = plans.binary_search_by_key(&session.id, |plan| plan.id) {
-            plans[at].history.push(session);
+            let plan = &mut plans[at];
+            let mut repeats = plan
+                .changes
+                .iter()
+                .map(|at| &changes[*at])
+                .filter(|change| {
+                    change.is_repeat(&session)
+                        && !plan.history.iter().any(|held| change.is_repeat(held))
+                });
+            if repeats.next().is_some() {
+                plan.history.push(session);
+            }
         }
     }
     Ok(())

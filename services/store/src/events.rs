@@ -6,6 +6,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use crate::TenantConn;
+use crate::page::{self, Page};
 
 /// One change of a session, with the session as it then was.
 #[derive(Clone, Debug)]
@@ -17,8 +18,23 @@ pub struct Revision {
     pub context: Option<Value>,
 }
 
-/// The session's revisions below `before` (all where absent), newest first, at most `limit`.
+/// A page of the session's revisions below `before` (all where absent), newest first; at most `limit`, fewer where they
+/// are large.
 pub async fn list_revisions(
+    tx: &mut TenantConn,
+    session: SessionId,
+    before: Option<i64>,
+    limit: usize,
+) -> sqlx::Result<Page<Revision>> {
+    let size = |row: &Revision| row.session.footprint();
+    page::fill(limit, size, async |last, count| {
+        let before = last.map(|row| row.revision).or(before);
+        rows(tx, session, before, count).await
+    })
+    .await
+}
+
+async fn rows(
     tx: &mut TenantConn,
     session: SessionId,
     before: Option<i64>,

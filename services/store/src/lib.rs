@@ -8,11 +8,13 @@ mod db;
 pub mod events;
 pub mod idempotency;
 pub mod organizations;
+mod page;
 pub mod projects;
 pub mod roles;
 pub mod schema;
 pub mod sessions;
 
 pub use db::{Db, Patience, PoolState, TenantConn};
+pub use page::Page;
 /// The error of every function here, for callers that name it.
 pub use sqlx::Error;

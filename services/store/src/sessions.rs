@@ -6,12 +6,23 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
+use crate::page::{self, Page};
 
 /// A place in the order of [`list`]: the last row of the page before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     pub saved_at: OffsetDateTime,
     pub id: SessionId,
+}
+
+impl Place {
+    /// The place of a session.
+    pub fn of(session: &Session) -> Self {
+        Self {
+            saved_at: session.saved_at,
+            id: session.id,
+        }
+    }
 }
 
 /// One session, deleted or not.
@@ -30,8 +41,23 @@ pub async fn find(tx: &mut TenantConn, id: SessionId) -> sqlx::Result<Option<Ses
     .transpose()
 }
 
-/// A project's sessions, newest save first, from below `after` on; at most `limit`. The cost does not grow with depth.
+/// A page of a project's sessions, newest save first, from below `after` on; at most `limit`, fewer where they are large.
+/// The cost does not grow with depth.
 pub async fn list(
+    tx: &mut TenantConn,
+    project: ProjectId,
+    deleted: bool,
+    after: Option<Place>,
+    limit: usize,
+) -> sqlx::Result<Page<Session>> {
+    page::fill(limit, Session::footprint, async |last, count| {
+        let after = last.map(Place::of).or(after);
+        rows(tx, project, deleted, after, count).await
+    })
+    .await
+}
+
+async fn rows(
     tx: &mut TenantConn,
     project: ProjectId,
     deleted: bool,

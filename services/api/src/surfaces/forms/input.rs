@@ -108,6 +108,7 @@ impl SessionInput {
             points: self.points.into_iter().filter_map(change).collect(),
             deleted: self.is_deleted,
             max_points: limits.points,
+            max_bytes: limits.body_bytes,
         }
     }
 

@@ -16,8 +16,8 @@ use crate::App;
 use crate::auth::{Allow, perm};
 use crate::error::ApiError;
 
-const DEFAULT_LIMIT: i64 = 100;
-const MAX_LIMIT: i64 = 1_000;
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
 /// Version, deleted, project, microseconds since 1970, session.
 const TOKEN_BYTES: usize = 1 + 1 + 8 + 8 + 16;
 const TOKEN_VERSION: u8 = 1;
@@ -29,7 +29,7 @@ struct ListQuery {
     #[serde(default, deserialize_with = "flag")]
     #[param(value_type = bool)]
     deleted: bool,
-    /// Sessions on a page: 1 to 1,000; 100 where left out.
+    /// Sessions on a page: 1 to 1,000; 100 where left out. A page of large sessions has fewer.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
     /// `next_page_token` of the page before.
@@ -58,34 +58,22 @@ pub async fn list_sessions(
         None => None,
     };
     let deleted = query.deleted;
-    // One more than asked for tells whether there is another page.
-    let mut rows = app
+    let page = app
         .db
         .tenant(who.org, async |tx| {
-            sessions::list(tx, project, deleted, after, limit + 1)
+            sessions::list(tx, project, deleted, after, limit)
                 .await
                 .map_err(ApiError::from)
         })
         .await?;
-    let next = (rows.len() as i64 > limit).then(|| {
-        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        rows.last().map(|last| {
-            token(
-                project,
-                deleted,
-                Place {
-                    saved_at: last.saved_at,
-                    id: last.id,
-                },
-            )
-        })
-    });
-    let objects = rows.iter().map(SessionObject::of).collect();
-    Ok(HttpResponse::Ok().json(Page::of(objects, next.flatten())))
+    let last = page.rows.last().filter(|_| page.has_more);
+    let next = last.map(|last| token(project, deleted, Place::of(last)));
+    let objects = page.rows.iter().map(SessionObject::of).collect();
+    Ok(HttpResponse::Ok().json(Page::of(objects, next)))
 }
 
 /// A `limit` parameter.
-pub fn page_limit(text: Option<&str>) -> Result<i64, ApiError> {
+pub fn page_limit(text: Option<&str>) -> Result<usize, ApiError> {
     let Some(text) = text else {
         return Ok(DEFAULT_LIMIT);
     };

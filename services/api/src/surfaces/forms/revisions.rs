@@ -79,23 +79,21 @@ pub async fn list_revisions(
         None => None,
     };
     let id = session_id(&who, project, &path.uuid);
-    let mut rows = app
+    let page = app
         .db
         .tenant(who.org, async |tx| {
-            events::list_revisions(tx, id, before, limit + 1)
+            events::list_revisions(tx, id, before, limit)
                 .await
                 .map_err(ApiError::from)
         })
         .await?;
-    if rows.is_empty() {
+    if page.rows.is_empty() {
         return Err(no_session());
     }
-    let next = (rows.len() as i64 > limit).then(|| {
-        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        rows.last().map(|last| last.revision.to_string())
-    });
-    let objects = rows.into_iter().map(RevisionObject::of).collect();
-    Ok(HttpResponse::Ok().json(Page::of(objects, next.flatten())))
+    let last = page.rows.last().filter(|_| page.has_more);
+    let next = last.map(|last| last.revision.to_string());
+    let objects = page.rows.into_iter().map(RevisionObject::of).collect();
+    Ok(HttpResponse::Ok().json(Page::of(objects, next)))
 }
 
 impl RevisionObject {

@@ -181,6 +181,14 @@ pub fn refusal(rejection: &Rejection) -> ApiError {
             "too_many_points",
             format!("the session would have more than {limit} points (limit: points)"),
         ),
+        Rejection::TooLarge { limit } => ApiError::too_large(
+            "session_too_large",
+            format!("the session's values would have more than {limit} bytes (limit: body)"),
+        ),
+        Rejection::BatchTooLarge => ApiError::too_large(
+            "batch_too_large",
+            "the batch asks for too many changes of large sessions at once; send it in smaller batches",
+        ),
     }
 }
 
