@@ -260,6 +260,17 @@ fn database_url() -> String {
     std::env::var("DATABASE_URL").expect("`make test` sets DATABASE_URL")
 }
 
+/// The url of a test's own database as its owner, with the password.
+pub fn owner_url(pool: &PgPool) -> String {
+    let mut url = reqwest::Url::parse(&database_url()).expect("DATABASE_URL is a URL");
+    url.set_path(
+        pool.connect_options()
+            .get_database()
+            .expect("a test has a database"),
+    );
+    url.into()
+}
+
 async fn organization(db: &Db, name: &str) -> OrgId {
     admin::create_organization(db, name)
         .await

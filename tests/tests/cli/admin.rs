@@ -1,7 +1,7 @@
 //! `admin`: organizations, projects, keys and roles.
 
 use rollcall_tests::program::{ended, rollcall_api, run_on};
-use rollcall_tests::{Credential, TestApp};
+use rollcall_tests::{Credential, TestApp, owner_url};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
@@ -265,13 +265,8 @@ async fn a_database_that_is_away_is_told_without_the_password() {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_login_that_is_made_may_serve(pool: PgPool) {
     let app = TestApp::start(pool.clone()).await;
-    let options = pool.connect_options();
-    let (port, database) = (options.get_port(), options.get_database().expect("a name"));
     let login = "rollcall_cli \"test\"";
-    let owner = format!(
-        "postgres://{}@127.0.0.1:{port}/{database}",
-        options.get_username()
-    );
+    let owner = owner_url(&pool);
     let make = async |password: &str| {
         let mut command = rollcall_api(&["admin", "roles", "--login", login]);
         command

@@ -3,22 +3,11 @@
 use std::process::Stdio;
 
 use rollcall_store::schema;
+use rollcall_tests::owner_url;
 use rollcall_tests::program::{binary, ended, rollcall_api, run_on};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-
-/// The database of a test, as its owner.
-fn owner(pool: &PgPool) -> String {
-    let options = pool.connect_options();
-    format!(
-        "postgres://{}@{}:{}/{}",
-        options.get_username(),
-        options.get_host(),
-        options.get_port(),
-        options.get_database().expect("a test has a database")
-    )
-}
 
 /// Roles are the cluster's.
 async fn make_roles(owner: &str, login: &str) {
@@ -31,14 +20,14 @@ async fn make_roles(owner: &str, login: &str) {
 
 #[sqlx::test(migrations = false)]
 async fn an_empty_database_gets_the_schema_once(pool: PgPool) {
-    make_roles(&owner(&pool), "rollcall_cli_migrate").await;
+    make_roles(&owner_url(&pool), "rollcall_cli_migrate").await;
     let wanted = schema::wanted();
-    let first = run_on(&owner(&pool), &["migrate"]).await.printed();
+    let first = run_on(&owner_url(&pool), &["migrate"]).await.printed();
     assert_eq!(
         first,
         format!("applied {wanted} migrations; the schema is at version {wanted}\n")
     );
-    let again = run_on(&owner(&pool), &["migrate"]).await.printed();
+    let again = run_on(&owner_url(&pool), &["migrate"]).await.printed();
     assert_eq!(
         again,
         format!("the schema is at version {wanted} already\n")
@@ -58,7 +47,7 @@ async fn an_empty_database_gets_the_schema_once(pool: PgPool) {
 
 #[sqlx::test(migrations = false)]
 async fn two_migrations_at_once_wait_for_each_other(pool: PgPool) {
-    let owner = owner(&pool);
+    let owner = owner_url(&pool);
     make_roles(&owner, "rollcall_cli_at_once").await;
     let (one, other) = tokio::join!(run_on(&owner, &["migrate"]), run_on(&owner, &["migrate"]));
     one.printed();
