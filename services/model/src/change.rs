@@ -210,6 +210,9 @@ impl SessionChange {
             kind: self.kind,
             source_id: self.source_id.clone(),
             unit_id: put.unit_id.clone(),
+            label: None,
+            user: None,
+            remote: None,
             created_at: put.created.unwrap_or(whole_second(self.at)),
             saved_at: put.saved.unwrap_or(whole_second(self.at)),
             received_at: self.at,
@@ -414,6 +417,28 @@ mod tests {
             }
         }
         history
+    }
+
+    #[test]
+    fn what_a_change_changed_is_told_by_pointers() {
+        let revisions = run(&[
+            put(0, Some(0), &[("a/b", "1"), ("c", "2")]),
+            merge(1, Some(1), &[("c", "3")]),
+            put(2, Some(2), &[("c", "3")]),
+            change(3, Op::Delete),
+        ]);
+        let changed: Vec<Vec<String>> = (0..revisions.len())
+            .map(|at| revisions[at].changed_since(at.checked_sub(1).map(|before| &revisions[before])))
+            .collect();
+        assert_eq!(
+            changed,
+            [
+                vec![""],
+                vec!["/saved", "/points/c"],
+                vec!["/started", "/saved", "/points/a~1b"],
+                vec!["/state", "/active"],
+            ]
+        );
     }
 
     #[test]

@@ -28,6 +28,15 @@ pub struct Session {
     pub source_id: String,
     /// The device that created or last edited the session.
     pub unit_id: String,
+    /// What the session is called at its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Whose it is, as its source knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The address that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
     /// When the session began, by its source's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -46,6 +55,56 @@ pub struct Session {
 }
 
 impl Session {
+    /// How the session stands, in its kind's words.
+    pub fn state(&self) -> &'static str {
+        match self.kind {
+            Kind::Form if self.deleted => "deleted",
+            Kind::Form => "saved",
+        }
+    }
+
+    /// Whether it still is on the roll; one that is not stays as history.
+    pub fn is_active(&self) -> bool {
+        !self.deleted
+    }
+
+    /// What differs from the session as it was, as JSON pointers (RFC 6901) into the attributes that `/v1` shows; of a new
+    /// session the whole, which is the pointer `""`. Not listed is what every change changes: `revision`, `updated`
+    /// and who made it.
+    pub fn changed_since(&self, before: Option<&Self>) -> Vec<String> {
+        let Some(before) = before else {
+            return vec![String::new()];
+        };
+        let members = [
+            ("/state", self.state() != before.state()),
+            ("/active", self.is_active() != before.is_active()),
+            ("/source_id", self.source_id != before.source_id),
+            ("/unit_id", self.unit_id != before.unit_id),
+            ("/label", self.label != before.label),
+            ("/user", self.user != before.user),
+            ("/remote", self.remote != before.remote),
+            ("/started", self.created_at != before.created_at),
+            ("/saved", self.saved_at != before.saved_at),
+        ];
+        let members = members
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name.to_owned());
+        let set = self
+            .points
+            .iter()
+            .filter(|(name, point)| before.points.get(*name) != Some(*point));
+        let gone = before
+            .points
+            .iter()
+            .filter(|(name, _)| !self.points.contains_key(*name));
+        let points = set.chain(gone).map(|(name, _)| {
+            let name = name.as_str().replace('~', "~0").replace('/', "~1");
+            format!("/points/{name}")
+        });
+        members.chain(points).collect()
+    }
+
     /// Bytes of the points' values; a file counts nothing, it is elsewhere.
     pub fn value_bytes(&self) -> usize {
         let bytes = |point: &Point| match point {

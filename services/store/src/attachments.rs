@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rollcall_model::{AttachmentId, ProjectId};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
@@ -12,6 +14,43 @@ pub struct Retired {
     pub id: Uuid,
     pub project_id: i64,
     pub session_id: Uuid,
+}
+
+/// A file that a session holds, or once held.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    pub id: Uuid,
+    pub project_id: i64,
+    pub session_id: Uuid,
+    pub point: String,
+    pub filename: String,
+    pub content_type: String,
+    /// In bytes.
+    pub length: i64,
+    /// Lower-case hexadecimal, as the next.
+    pub md5: String,
+    pub sha256: String,
+    pub created_at: OffsetDateTime,
+    /// Since when its session no longer holds it.
+    pub retired_at: Option<OffsetDateTime>,
+}
+
+/// One attachment, in `project` alone where one is given.
+pub async fn find(
+    tx: &mut TenantConn,
+    project: Option<ProjectId>,
+    id: AttachmentId,
+) -> sqlx::Result<Option<Attachment>> {
+    sqlx::query_as!(
+        Attachment,
+        "select id, project_id, session_id, point, filename, content_type, length, md5, sha256, created_at, retired_at
+         from attachments where org_id = $1 and id = $2 and ($3::bigint is null or project_id = $3)",
+        tx.org().0,
+        id.0,
+        project.map(ProjectId::get)
+    )
+    .fetch_optional(tx.conn())
+    .await
 }
 
 /// Which of `ids` have a row; an object without one belongs to nothing.

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
+use crate::services::{self, Count};
 use crate::sessions::SessionRow;
 
 /// Most memory for sessions that one batch may read, and for those that it may write, in bytes. Every change writes its session whole,
@@ -60,6 +61,7 @@ pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Resu
         plans.retain(|plan| !lost.contains(&plan.id));
         write_events(tx, &plans).await?;
         write_attachments(tx, &plans).await?;
+        services::count(tx, plans.iter().flat_map(Plan::counts)).await?;
         for plan in plans {
             pending.remove(&plan.id);
             for (at, outcome) in plan.outcomes {
@@ -98,6 +100,7 @@ struct Step {
     session: Session,
     event: EventType,
     context: Option<Value>,
+    changed: Vec<String>,
 }
 
 impl Plan {
@@ -123,12 +126,13 @@ impl Plan {
             };
             let outcome = match decision {
                 Decision::Apply(session, event) => {
-                    let context = change.context.clone();
-                    self.steps.push(Step {
+                    let step = Step {
                         session: session.clone(),
                         event,
-                        context,
-                    });
+                        context: change.context.clone(),
+                        changed: session.changed_since(current),
+                    };
+                    self.steps.push(step);
                     Outcome::Applied { session, event }
                 }
                 Decision::Repeat(session) => Outcome::Repeat { session },
@@ -140,6 +144,24 @@ impl Plan {
 
     fn last(&self) -> Option<&Session> {
         self.steps.last().map(|step| &step.session)
+    }
+
+    /// What the plan changes in its service's counts.
+    fn counts(&self) -> Option<Count<'_>> {
+        let last = self.last()?;
+        let was_active = self.base.as_ref().is_some_and(Session::is_active);
+        let count = Count {
+            org: last.org,
+            service: &last.service,
+            active: i64::from(last.is_active()) - i64::from(was_active),
+            total: i64::from(self.base.is_none()),
+        };
+        (count.active != 0 || count.total != 0).then_some(count)
+    }
+
+    /// The revision that the first step follows; 0 where it is the first of all.
+    fn base_revision(&self) -> i64 {
+        self.base.as_ref().map_or(0, |session| session.revision)
     }
 }
 
@@ -177,9 +199,9 @@ async fn lock(
     .collect();
     let mut rows = sqlx::query_as!(
         SessionRow,
-        r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.created_at, s.saved_at,
-                  s.received_at, s.received_from, s.deleted, s.points as "points: Json<rollcall_model::Points>",
-                  s.revision
+        r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.label, s.username, s.remote,
+                  s.created_at, s.saved_at, s.received_at, s.received_from, s.deleted,
+                  s.points as "points: Json<rollcall_model::Points>", s.revision
            from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
            join sessions s on s.org_id = c.org_id and s.id = c.id
            order by s.org_id, s.id for update of s"#,
@@ -292,10 +314,12 @@ async fn insert_sessions(
     let c = Columns::of(sessions);
     let rows = sqlx::query_scalar!(
         "insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at,
-                               received_at, received_from, deleted, points, revision)
+                               received_at, received_from, deleted, points, revision, state, active, label, username,
+                               remote, footprint)
          select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
                               $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bool[],
-                              $13::jsonb[], $14::bigint[])
+                              $13::jsonb[], $14::bigint[], $15::text[], $16::bool[], $17::text[], $18::text[],
+                              $19::text[], $20::bigint[])
          on conflict (org_id, id) do nothing
          returning id",
         &c.org,
@@ -311,7 +335,13 @@ async fn insert_sessions(
         &c.received_from,
         &c.deleted,
         &c.points as _,
-        &c.revision
+        &c.revision,
+        &c.state,
+        &c.active,
+        &c.label as _,
+        &c.user as _,
+        &c.remote as _,
+        &c.footprint
     )
     .fetch_all(tx.conn())
     .await?;
@@ -324,11 +354,13 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
         "update sessions s
          set source_id = n.source_id, unit_id = n.unit_id, created_at = n.created_at, saved_at = n.saved_at,
              received_at = n.received_at, received_from = n.received_from, deleted = n.deleted, points = n.points,
-             revision = n.revision
+             revision = n.revision, state = n.state, active = n.active, label = n.label, username = n.username,
+             remote = n.remote, footprint = n.footprint
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                     $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[])
+                     $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[], $12::text[], $13::bool[],
+                     $14::text[], $15::text[], $16::text[], $17::bigint[])
               n(org_id, id, source_id, unit_id, created_at, saved_at, received_at, received_from, deleted, points,
-                revision)
+                revision, state, active, label, username, remote, footprint)
          where s.org_id = n.org_id and s.id = n.id",
         &c.org,
         &c.id,
@@ -340,13 +372,20 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
         &c.received_from,
         &c.deleted,
         &c.points as _,
-        &c.revision
+        &c.revision,
+        &c.state,
+        &c.active,
+        &c.label as _,
+        &c.user as _,
+        &c.remote as _,
+        &c.footprint
     )
     .execute(tx.conn())
     .await
     .map(|_| ())
 }
 
+/// Writes an event for every step. Their order in the feed is that of the revisions: see the column `txid`.
 async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
     let steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
     if steps.is_empty() {
@@ -356,12 +395,26 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
     let events: Vec<String> = steps.iter().map(|step| step.event.to_string()).collect();
     let snapshots: Vec<Json<&Session>> = sessions.iter().map(|session| Json(*session)).collect();
     let contexts: Vec<Option<&Value>> = steps.iter().map(|step| step.context.as_ref()).collect();
+    let changed: Vec<Json<&Vec<String>>> = steps.iter().map(|step| Json(&step.changed)).collect();
+    let based: Vec<i64> = plans
+        .iter()
+        .flat_map(|plan| plan.steps.iter().map(|_| plan.base_revision()))
+        .collect();
     let c = Columns::of(&sessions);
     sqlx::query!(
         "insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                             context)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-                              $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[])",
+                             context, changed, footprint, txid)
+         select n.org_id, n.session_id, n.revision, n.type, n.project_id, n.service, n.kind, n.at, n.saved_at, n.session,
+                n.context, array(select jsonb_array_elements_text(n.changed)), n.footprint,
+                greatest(pg_current_xact_id(), before.txid)
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
+                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[],
+                     $14::bigint[])
+              with ordinality n(org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
+                                context, changed, footprint, based, step)
+         left join events before
+             on before.org_id = n.org_id and before.session_id = n.session_id and before.revision = n.based
+         order by n.step",
         &c.org,
         &c.id,
         &c.revision,
@@ -372,11 +425,15 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
         &c.received_at,
         &c.saved_at,
         &snapshots as _,
-        &contexts as _
+        &contexts as _,
+        &changed as _,
+        &c.footprint,
+        &based
     )
     .execute(tx.conn())
-    .await
-    .map(|_| ())
+    .await?;
+    tx.has_events = true;
+    Ok(())
 }
 
 /// Gives every attachment that a session came to hold its row, and retires the rows of those that it let go.
@@ -492,6 +549,12 @@ struct Columns<'a> {
     deleted: Vec<bool>,
     points: Vec<Json<&'a rollcall_model::Points>>,
     revision: Vec<i64>,
+    state: Vec<String>,
+    active: Vec<bool>,
+    label: Vec<Option<&'a str>>,
+    user: Vec<Option<&'a str>>,
+    remote: Vec<Option<&'a str>>,
+    footprint: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -514,6 +577,15 @@ impl<'a> Columns<'a> {
             deleted: sessions.iter().map(|s| s.deleted).collect(),
             points: sessions.iter().map(|s| Json(&s.points)).collect(),
             revision: sessions.iter().map(|s| s.revision).collect(),
+            state: sessions.iter().map(|s| s.state().to_owned()).collect(),
+            active: sessions.iter().map(|s| s.is_active()).collect(),
+            label: sessions.iter().map(|s| s.label.as_deref()).collect(),
+            user: sessions.iter().map(|s| s.user.as_deref()).collect(),
+            remote: sessions.iter().map(|s| s.remote.as_deref()).collect(),
+            footprint: sessions
+                .iter()
+                .map(|s| i64::try_from(s.footprint()).unwrap_or(i64::MAX))
+                .collect(),
         }
     }
 }

@@ -11,12 +11,17 @@ use rollcall_model::OrgId;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+use tokio::sync::broadcast;
+
+/// Commits that a watcher may be behind by before it is told only that it missed some.
+const COMMITS: usize = 256;
 
 /// A pool of connections as the service's own role.
 #[derive(Clone, Debug)]
 pub struct Db {
     pool: PgPool,
     patience: Patience,
+    commits: broadcast::Sender<OrgId>,
 }
 
 /// How long Postgres is waited for.
@@ -36,6 +41,8 @@ pub struct TenantConn {
     org: OrgId,
     /// Whether the transaction is yet to end.
     is_open: bool,
+    /// Whether it wrote an event.
+    pub(crate) has_events: bool,
 }
 
 /// How many connections there are.
@@ -54,7 +61,12 @@ impl Db {
             .max_connections(max_connections)
             .acquire_timeout(patience.connection)
             .connect_lazy_with(options.application_name("rollcall"));
-        Ok(Self { pool, patience })
+        let (commits, _) = broadcast::channel(COMMITS);
+        Ok(Self {
+            pool,
+            patience,
+            commits,
+        })
     }
 
     /// Runs `work` in one transaction as `org`; commits on `Ok`, rolls back on `Err` and when dropped half-way.
@@ -79,6 +91,7 @@ impl Db {
             conn: self.acquire().await?,
             org,
             is_open: true,
+            has_events: false,
         };
         let done = self.bounded(async {
             sqlx::raw_sql(AssertSqlSafe(begin))
@@ -92,7 +105,17 @@ impl Db {
         let done = done.await?;
         let is_ended = done.is_ok() || self.roll_back(&mut tx).await;
         tx.is_open = !is_ended;
+        if done.is_ok() && tx.has_events {
+            // Nobody may be watching.
+            let _ = self.commits.send(org);
+        }
         done
+    }
+
+    /// The organizations whose events this process commits, as it does. A hint to look sooner, no more: other processes
+    /// write too.
+    pub fn commits(&self) -> broadcast::Receiver<OrgId> {
+        self.commits.subscribe()
     }
 
     /// The pool's size now.

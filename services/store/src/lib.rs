@@ -7,11 +7,13 @@ pub mod changes;
 mod db;
 pub mod events;
 pub mod idempotency;
+pub mod listing;
 pub mod organizations;
 mod page;
 pub mod projects;
 pub mod roles;
 pub mod schema;
+pub mod services;
 pub mod sessions;
 
 pub use db::{Db, Patience, PoolState, TenantConn};

@@ -4,9 +4,11 @@ use rollcall_model::{Kind, ProjectId, forms_service};
 use time::OffsetDateTime;
 
 use crate::TenantConn;
+use crate::listing::{self, Query, Source};
+use crate::page::Page;
 
 /// A scope inside an organization.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Project {
     pub project_id: i64,
     pub name: String,
@@ -22,6 +24,32 @@ pub async fn list(tx: &mut TenantConn) -> sqlx::Result<Vec<Project>> {
     )
     .fetch_all(tx.conn())
     .await
+}
+
+/// What projects are narrowed and sorted by.
+pub mod columns {
+    use crate::listing::{Column, ColumnKind};
+
+    pub const ID: Column = Column {
+        sql: "project_id",
+        kind: ColumnKind::Number,
+    };
+}
+
+const SOURCE: Source = Source {
+    table: "projects",
+    columns: "project_id, name, created_at",
+    footprint: "512::bigint",
+};
+
+/// A page of projects.
+pub async fn page(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Project>> {
+    listing::page(tx, &SOURCE, query).await
+}
+
+/// How many projects the query's conditions leave, counted to `most` and no further.
+pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
+    listing::count(tx, &SOURCE, query, most).await
 }
 
 /// Whether the organization has the project.

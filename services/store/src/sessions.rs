@@ -6,31 +6,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
-use crate::page::{self, Page};
-
-/// A place in the order of [`list`]: the last row of the page before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    pub saved_at: OffsetDateTime,
-    pub id: SessionId,
-}
-
-impl Place {
-    /// The place of a session.
-    pub fn of(session: &Session) -> Self {
-        Self {
-            saved_at: session.saved_at,
-            id: session.id,
-        }
-    }
-}
+use crate::listing::{self, Query, Source};
+use crate::page::Page;
 
 /// One session, deleted or not.
 pub async fn find(tx: &mut TenantConn, id: SessionId) -> sqlx::Result<Option<Session>> {
     sqlx::query_as!(
         SessionRow,
-        r#"select org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at, received_at,
-                  received_from, deleted, points as "points: Json<Points>", revision
+        r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
+                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>", revision
            from sessions where org_id = $1 and id = $2"#,
         tx.org().0,
         id.0
@@ -41,45 +25,25 @@ pub async fn find(tx: &mut TenantConn, id: SessionId) -> sqlx::Result<Option<Ses
     .transpose()
 }
 
-/// A page of a project's sessions, newest save first, from below `after` on; at most `limit`, fewer where they are large.
-/// The cost does not grow with depth.
-pub async fn list(
+/// Sessions that `name` may mean: the one whose id it is, and those of that name at their sources; at most `limit`, in
+/// `project` alone where one is given.
+pub async fn find_named(
     tx: &mut TenantConn,
-    project: ProjectId,
-    deleted: bool,
-    after: Option<Place>,
-    limit: usize,
-) -> sqlx::Result<Page<Session>> {
-    page::fill(limit, Session::footprint, async |last, count| {
-        let after = last.map(Place::of).or(after);
-        rows(tx, project, deleted, after, count).await
-    })
-    .await
-}
-
-async fn rows(
-    tx: &mut TenantConn,
-    project: ProjectId,
-    deleted: bool,
-    after: Option<Place>,
+    project: Option<ProjectId>,
+    name: &str,
     limit: i64,
 ) -> sqlx::Result<Vec<Session>> {
-    let after = after.unwrap_or(Place {
-        saved_at: FAR_FUTURE,
-        id: SessionId(Uuid::max()),
-    });
     sqlx::query_as!(
         SessionRow,
-        r#"select org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at, received_at,
-                  received_from, deleted, points as "points: Json<Points>", revision
+        r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
+                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>", revision
            from sessions
-           where org_id = $1 and project_id = $2 and deleted = $3 and (saved_at, id) < ($4, $5)
-           order by saved_at desc, id desc limit $6"#,
+           where org_id = $1 and (id = $2 or source_id collate "C" = $3) and ($4::bigint is null or project_id = $4)
+           order by id limit $5"#,
         tx.org().0,
-        project.get(),
-        deleted,
-        after.saved_at,
-        after.id.0,
+        Uuid::try_parse(name).unwrap_or_default(),
+        name,
+        project.map(ProjectId::get),
         limit
     )
     .fetch_all(tx.conn())
@@ -89,10 +53,56 @@ async fn rows(
     .collect()
 }
 
-/// Later than any time that a surface accepts.
-const FAR_FUTURE: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999999 UTC);
+/// What sessions may be narrowed and sorted by.
+pub mod columns {
+    use crate::listing::{Column, ColumnKind};
+
+    pub const ID: Column = column("id", ColumnKind::Id);
+    pub const KIND: Column = column("kind", ColumnKind::Text);
+    pub const STATE: Column = column("state", ColumnKind::Text);
+    pub const ACTIVE: Column = column("active", ColumnKind::Flag);
+    pub const SERVICE: Column = column("service", ColumnKind::Text);
+    pub const PROJECT: Column = column("project_id", ColumnKind::Number);
+    pub const UNIT: Column = column("unit_id", ColumnKind::Text);
+    pub const LABEL: Column = column("label", ColumnKind::Text);
+    pub const USER: Column = column("username", ColumnKind::Text);
+    pub const REMOTE: Column = column("remote", ColumnKind::Text);
+    pub const SOURCE_ID: Column = column(r#"source_id collate "C""#, ColumnKind::Text);
+    pub const STARTED: Column = column("created_at", ColumnKind::Time);
+    pub const SAVED: Column = column("saved_at", ColumnKind::Time);
+    pub const UPDATED: Column = column("received_at", ColumnKind::Time);
+    pub const DELETED: Column = column("deleted", ColumnKind::Flag);
+    pub const REVISION: Column = column("revision", ColumnKind::Number);
+
+    const fn column(sql: &'static str, kind: ColumnKind) -> Column {
+        Column { sql, kind }
+    }
+}
+
+const SOURCE: Source = Source {
+    table: "sessions",
+    columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
+              received_at, received_from, deleted, points, revision",
+    footprint: "footprint",
+};
+
+/// A page of sessions.
+pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Session>> {
+    let page: Page<SessionRow> = listing::page(tx, &SOURCE, query).await?;
+    let rows = page.rows.into_iter().map(SessionRow::into_session);
+    Ok(Page {
+        rows: rows.collect::<sqlx::Result<_>>()?,
+        has_more: page.has_more,
+    })
+}
+
+/// How many sessions the query's conditions leave, counted to `most` and no further.
+pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
+    listing::count(tx, &SOURCE, query, most).await
+}
 
 /// A session as its columns are.
+#[derive(sqlx::FromRow)]
 pub(crate) struct SessionRow {
     pub org_id: Uuid,
     pub id: Uuid,
@@ -101,6 +111,9 @@ pub(crate) struct SessionRow {
     pub kind: String,
     pub source_id: String,
     pub unit_id: String,
+    pub label: Option<String>,
+    pub username: Option<String>,
+    pub remote: Option<String>,
     pub created_at: OffsetDateTime,
     pub saved_at: OffsetDateTime,
     pub received_at: OffsetDateTime,
@@ -125,6 +138,9 @@ impl SessionRow {
                 .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
             source_id: self.source_id,
             unit_id: self.unit_id,
+            label: self.label,
+            user: self.username,
+            remote: self.remote,
             created_at: self.created_at,
             saved_at: self.saved_at,
             received_at: self.received_at,

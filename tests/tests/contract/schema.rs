@@ -86,6 +86,7 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
             "organizations app select",
             "organizations system insert,select",
             "projects app insert,select",
+            "service_counts app insert,select,update",
             "services app insert,select",
             "sessions app insert,select,update",
         ]

@@ -3,7 +3,8 @@
 use actix_web::{HttpResponse, get, web};
 use data_encoding::BASE64URL_NOPAD;
 use rollcall_model::{ProjectId, SessionId};
-use rollcall_store::sessions::{self, Place};
+use rollcall_store::listing::{Condition, Order, Query, Start, Value};
+use rollcall_store::sessions::{self, columns};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use utoipa::IntoParams;
@@ -16,11 +17,23 @@ use crate::App;
 use crate::auth::{Allow, perm};
 use crate::error::ApiError;
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1_000;
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 1_000;
 /// Version, deleted, project, microseconds since 1970, session.
 const TOKEN_BYTES: usize = 1 + 1 + 8 + 8 + 16;
 const TOKEN_VERSION: u8 = 1;
+
+const BY_SAVE: Order = Order {
+    columns: &[columns::SAVED, columns::ID],
+    descending: true,
+};
+
+/// A place in the listing: behind this session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    saved_at: OffsetDateTime,
+    id: SessionId,
+}
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -53,27 +66,43 @@ pub async fn list_sessions(
     let who = allow.who;
     let project = existing(&app, &who, path.project_id).await?;
     let limit = page_limit(query.limit.as_deref())?;
-    let after = match &query.page_token {
-        Some(token) => Some(read_token(token, project, query.deleted).ok_or_else(wrong_token)?),
-        None => None,
-    };
     let deleted = query.deleted;
+    let start = match &query.page_token {
+        Some(token) => {
+            let place = read_token(token, project, deleted).ok_or_else(wrong_token)?;
+            Start::After(vec![Value::Time(place.saved_at), Value::Id(place.id.0)])
+        }
+        None => Start::First,
+    };
+    let query = Query {
+        conditions: vec![
+            Condition::equal(columns::PROJECT, Value::Number(project.get())),
+            Condition::equal(columns::DELETED, Value::Flag(deleted)),
+        ],
+        order: BY_SAVE,
+        start,
+        limit,
+    };
     let page = app
         .db
         .tenant(who.org, async |tx| {
-            sessions::list(tx, project, deleted, after, limit)
-                .await
-                .map_err(ApiError::from)
+            sessions::list(tx, &query).await.map_err(ApiError::from)
         })
         .await?;
     let last = page.rows.last().filter(|_| page.has_more);
-    let next = last.map(|last| token(project, deleted, Place::of(last)));
+    let next = last.map(|last| {
+        let place = Place {
+            saved_at: last.saved_at,
+            id: last.id,
+        };
+        token(project, deleted, place)
+    });
     let objects = page.rows.iter().map(SessionObject::of).collect();
     Ok(HttpResponse::Ok().json(Page::of(objects, next)))
 }
 
 /// A `limit` parameter.
-pub fn page_limit(text: Option<&str>) -> Result<usize, ApiError> {
+pub fn page_limit(text: Option<&str>) -> Result<u32, ApiError> {
     let Some(text) = text else {
         return Ok(DEFAULT_LIMIT);
     };

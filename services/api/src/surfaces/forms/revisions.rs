@@ -1,7 +1,8 @@
 //! What a session was: every event keeps it as it then stood (M4).
 
 use actix_web::{HttpResponse, get, web};
-use rollcall_store::events::{self, Revision};
+use rollcall_store::events::{self, Event, columns};
+use rollcall_store::listing::{Condition, Order, Query, Start, Value};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,6 +12,11 @@ use super::{SessionPath, in_reach, no_session, session_id};
 use crate::App;
 use crate::auth::{Allow, perm};
 use crate::error::ApiError;
+
+const NEWEST_FIRST: Order = Order {
+    columns: &[columns::REVISION],
+    descending: true,
+};
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -67,24 +73,26 @@ pub async fn list_revisions(
     let who = allow.who;
     let project = in_reach(&who, path.project_id)?;
     let limit = page_limit(query.limit.as_deref())?;
-    let before = match query.page_token.as_deref() {
-        Some(token) => Some(
-            token
-                .parse::<i64>()
-                .ok()
-                // A token names a revision that has another below it.
-                .filter(|at| *at > 1)
-                .ok_or_else(wrong_token)?,
-        ),
-        None => None,
+    let start = match query.page_token.as_deref() {
+        Some(token) => {
+            let before: Option<i64> = token.parse().ok();
+            // A token names a revision that has another below it.
+            let before = before.filter(|at| *at > 1).ok_or_else(wrong_token)?;
+            Start::After(vec![Value::Number(before)])
+        }
+        None => Start::First,
     };
     let id = session_id(&who, project, &path.uuid);
+    let query = Query {
+        conditions: vec![Condition::equal(columns::SESSION, Value::Id(id.0))],
+        order: NEWEST_FIRST,
+        start,
+        limit,
+    };
     let page = app
         .db
         .tenant(who.org, async |tx| {
-            events::list_revisions(tx, id, before, limit)
-                .await
-                .map_err(ApiError::from)
+            events::list(tx, &query).await.map_err(ApiError::from)
         })
         .await?;
     if page.rows.is_empty() {
@@ -97,10 +105,10 @@ pub async fn list_revisions(
 }
 
 impl RevisionObject {
-    fn of(row: Revision) -> Self {
+    fn of(row: Event) -> Self {
         Self {
             revision: row.revision,
-            event: row.event,
+            event: row.event_type,
             at: date(row.at),
             at_timestamp: row.at.unix_timestamp(),
             session: SessionObject::of(&row.session),
