@@ -53,6 +53,20 @@ pub async fn find(
     .await
 }
 
+/// Those of `ids` that there are, in the order of their ids.
+pub async fn list(tx: &mut TenantConn, ids: &[AttachmentId]) -> sqlx::Result<Vec<Attachment>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    sqlx::query_as!(
+        Attachment,
+        "select id, project_id, session_id, point, filename, content_type, length, md5, sha256, created_at, retired_at
+         from attachments where org_id = $1 and id = any($2) order by id",
+        tx.org().0,
+        &ids
+    )
+    .fetch_all(tx.conn())
+    .await
+}
+
 /// Which of `ids` have a row; an object without one belongs to nothing.
 pub async fn known(tx: &mut TenantConn, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
     let rows = sqlx::query_scalar!(

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::TenantConn;
 use crate::listing::{self, Condition, Order, Query, Source, Start, Value};
-use crate::page::Page;
+use crate::page::{PAGE_BYTES, Page};
 
 /// One change of a session, with the session as it then was.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ pub mod columns {
     pub const KIND: Column = column("kind", ColumnKind::Text);
     pub const SERVICE: Column = column("service", ColumnKind::Text);
     pub const PROJECT: Column = column("project_id", ColumnKind::Number);
-    pub(super) const TXID: Column = column("txid", ColumnKind::Transaction);
-    pub(super) const ID: Column = column("id", ColumnKind::Number);
+    pub const TXID: Column = column("txid", ColumnKind::Transaction);
+    pub const ID: Column = column("id", ColumnKind::Number);
 
     const fn column(sql: &'static str, kind: ColumnKind) -> Column {
         Column { sql, kind }
@@ -123,14 +123,19 @@ pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Event
     })
 }
 
-/// The events after `after` that meet the conditions, in commit order, at most `limit`; fewer where they are large.
+/// How many events the query's conditions leave, counted to `most` and no further.
+pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
+    listing::count(tx, &SOURCE, query, most).await
+}
+
+/// The events after `after` that meet the conditions, in commit order, at most `limit` and about `bytes` of memory.
 ///
 /// Events of transactions that a still open one precedes are not shown yet, so that none is ever skipped.
 pub async fn follow(
     tx: &mut TenantConn,
     conditions: Vec<Condition>,
     after: Position,
-    limit: u32,
+    (limit, bytes): (u32, u32),
 ) -> sqlx::Result<Feed> {
     // Taken before the events are read: what commits in between is below nobody's horizon yet.
     let horizon = horizon(tx).await?;
@@ -149,6 +154,7 @@ pub async fn follow(
             Value::Number(after.id),
         ]),
         limit,
+        bytes,
     };
     let page = list(tx, &query).await?;
     let last = page.rows.last().map(|event| event.position);
@@ -176,11 +182,10 @@ pub async fn end(tx: &mut TenantConn) -> sqlx::Result<Position> {
 
 /// The first transaction that may yet be open; whatever is before it has ended.
 async fn horizon(tx: &mut TenantConn) -> sqlx::Result<u64> {
-    let text = sqlx::query_scalar!(
-        r#"select pg_snapshot_xmin(pg_current_snapshot())::text as "xmin!""#
-    )
-    .fetch_one(tx.conn())
-    .await?;
+    let text =
+        sqlx::query_scalar!(r#"select pg_snapshot_xmin(pg_current_snapshot())::text as "xmin!""#)
+            .fetch_one(tx.conn())
+            .await?;
     transaction(&text)
 }
 
@@ -203,6 +208,26 @@ pub async fn find(
         order: BY_REVISION,
         start: Start::First,
         limit: 1,
+        bytes: PAGE_BYTES,
     };
     Ok(list(tx, &query).await?.rows.pop())
+}
+
+/// Whether an event meets a condition of a feed: what [`follow`] asks Postgres, for events that are at hand.
+pub fn meets(event: &Event, condition: &Condition) -> bool {
+    let session = &event.session;
+    match condition {
+        Condition::All(parts) => parts.iter().all(|part| meets(event, part)),
+        Condition::Any(parts) => parts.iter().any(|part| meets(event, part)),
+        Condition::Not(part) => !meets(event, part),
+        Condition::Compare(column, listing::Comparison::Equal, value) => match (*column, value) {
+            (columns::KIND, Value::Text(kind)) => session.kind.as_str() == kind,
+            (columns::TYPE, Value::Text(name)) => event.event_type == *name,
+            (columns::SERVICE, Value::Text(name)) => session.service == *name,
+            (columns::PROJECT, Value::Number(number)) => session.project.get() == *number,
+            (columns::SESSION, Value::Id(id)) => session.id.0 == *id,
+            _ => false,
+        },
+        _ => false,
+    }
 }

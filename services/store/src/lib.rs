@@ -17,6 +17,6 @@ pub mod services;
 pub mod sessions;
 
 pub use db::{Db, Patience, PoolState, TenantConn};
-pub use page::Page;
+pub use page::{PAGE_BYTES, Page};
 /// The error of every function here, for callers that name it.
 pub use sqlx::Error;

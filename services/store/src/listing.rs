@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
-use crate::page::{PAGE_BYTES, Page};
+use crate::page::Page;
 
 /// A column that a listing may be narrowed or sorted by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +90,10 @@ pub struct Query {
     pub conditions: Vec<Condition>,
     pub order: Order,
     pub start: Start,
-    /// Rows of the page, at most; fewer where they are large.
+    /// Rows of the page, at most.
     pub limit: u32,
+    /// Bytes of memory that a page is full by, whatever its limit; it has one row at least.
+    pub bytes: u32,
 }
 
 /// What is listed. Every table has `org_id`.
@@ -248,7 +250,8 @@ impl Query {
         let is_down = self.order.descending != self.is_backwards();
         sql.push(" order by ");
         push_list(sql, self.order.columns, |sql, column| {
-            sql.push(column.sql).push(if is_down { " desc" } else { "" });
+            sql.push(column.sql)
+                .push(if is_down { " desc" } else { "" });
         });
     }
 
@@ -268,7 +271,7 @@ impl Query {
             sql.push(" offset ").push_bind(i64::from(rows));
         }
         sql.push(") page) filled where before < ");
-        sql.push_bind(PAGE_BYTES);
+        sql.push_bind(i64::from(self.bytes));
         self.push_order(&mut sql);
         sql
     }
@@ -325,7 +328,9 @@ pub(crate) async fn count(
     let mut sql = QueryBuilder::new("select count(*) from (select from ");
     sql.push(source.table);
     query.push_where(&mut sql, tx.org());
-    sql.push(" limit ").push_bind(i64::from(most)).push(") counted");
+    sql.push(" limit ")
+        .push_bind(i64::from(most))
+        .push(") counted");
     let count: i64 = sql.build_query_scalar().fetch_one(tx.conn()).await?;
     Ok(u32::try_from(count).unwrap_or(most))
 }

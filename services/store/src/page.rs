@@ -1,7 +1,7 @@
 //! One page of a listing: so many rows, but no more bytes than a process can hold for many readers at once.
 
-/// What the rows of a page may take in memory, in bytes; a page has one row at least.
-pub(crate) const PAGE_BYTES: i64 = 8 << 20;
+/// What the rows of a page of an answer may take in memory, in bytes.
+pub const PAGE_BYTES: u32 = 8 << 20;
 
 /// Rows in order, and whether there are more behind them, in the direction that they were read.
 #[derive(Clone, Debug)]
