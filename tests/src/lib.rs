@@ -131,6 +131,11 @@ impl TestApp {
             .with(key(&self.db, self.org, project, permissions).await)
     }
 
+    /// Another project of the organization.
+    pub async fn second_project(&self) -> ProjectId {
+        project(&self.db, self.org).await
+    }
+
     /// `/api/v1/projects/<project>/sessions`
     pub fn sessions(&self) -> String {
         format!("/api/v1/projects/{}/sessions", self.project)
@@ -184,7 +189,7 @@ impl Drop for TestApp {
         let (done, closed) = std::sync::mpsc::channel();
         runtime.spawn(async move {
             if let Some(running) = running {
-                running.handle().stop(false).await;
+                running.stopper().stop(false).await;
             }
             db.close().await;
             let _ = done.send(());
@@ -216,6 +221,8 @@ fn config(superuser: &PgPool, s3: &S3, folder: &Path) -> ServeConfig {
             s3_bucket: S3::BUCKET.into(),
             s3_endpoint: Some(s3.endpoint()),
             s3_path_style: true,
+            s3_public_endpoint: Some(s3.endpoint()),
+            s3_link_seconds: 300,
         },
         credentials: CredentialArgs {
             jwt_keys: vec![signing_key(folder)],

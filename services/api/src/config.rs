@@ -60,6 +60,19 @@ pub struct S3Args {
     /// Put the bucket in the path instead of the host's name; most servers other than AWS's want it
     #[arg(long, env = "ROLLCALL_S3_PATH_STYLE")]
     pub s3_path_style: bool,
+    /// Where clients reach S3: for AWS's own, https://s3.REGION.amazonaws.com. With it, a download with redirect=true is
+    /// sent there by a signed link
+    #[arg(long, env = "ROLLCALL_S3_PUBLIC_ENDPOINT", value_name = "URL")]
+    pub s3_public_endpoint: Option<String>,
+    /// How long such a link holds, in seconds
+    #[arg(
+        long,
+        env = "ROLLCALL_S3_LINK_SECONDS",
+        value_name = "S",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=3_600)
+    )]
+    pub s3_link_seconds: u64,
 }
 
 /// HTTP.
@@ -144,8 +157,13 @@ pub struct LimitArgs {
     /// within 5 s gets 503
     #[arg(long, env = "ROLLCALL_LIMIT_MEMORY_MIB", value_name = "MIB", default_value_t = MEMORY_MIB)]
     pub limit_memory_mib: u32,
+    /// Readers that stream the feed from this process at once; more get 503
+    #[arg(long, env = "ROLLCALL_LIMIT_FEED_READERS", value_name = "N", default_value_t = FEED_READERS)]
+    pub limit_feed_readers: usize,
 }
 
+/// Readers of the feed, where nothing is configured.
+const FEED_READERS: usize = 10_000;
 /// Memory for bodies, where nothing is configured.
 const MEMORY_MIB: u32 = 512;
 
@@ -234,6 +252,7 @@ impl Default for LimitArgs {
             limit_items: limits.items,
             limit_total_seconds: limits.total.as_secs(),
             limit_memory_mib: MEMORY_MIB,
+            limit_feed_readers: FEED_READERS,
         }
     }
 }

@@ -26,6 +26,10 @@ pub enum ApiError {
     Conflict(Problem),
     TooLarge(Problem),
     UnsupportedMedia(Problem),
+    /// None of the media types that the client takes can be given.
+    NotAcceptable(Problem),
+    /// `If-Match` names another state than the one that is there.
+    PreconditionFailed(Problem),
     /// Postgres or S3 is away; the same request may work soon.
     Unavailable(Problem),
     Internal(anyhow::Error),
@@ -36,6 +40,24 @@ pub enum ApiError {
 pub struct Problem {
     pub code: &'static str,
     pub message: String,
+    /// The part of the request that is meant.
+    pub source: Option<Source>,
+}
+
+/// A part of a request that an error is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A parameter of the query string.
+    Parameter(String),
+    Header(&'static str),
+}
+
+/// How an error document is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    pub media_type: &'static str,
+    /// With line breaks, indented by 4 spaces.
+    pub is_pretty: bool,
 }
 
 /// How a surface speaks.
@@ -92,6 +114,21 @@ pub struct JsonApiError {
     pub title: String,
     /// What is wrong, where, and what to do.
     pub detail: String,
+    /// The part of the request that is meant, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<JsonApiSource>,
+}
+
+/// A part of a request: one of the members.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "parameter": "page[size]" }))]
+pub struct JsonApiSource {
+    /// A parameter of the query string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// A header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
 }
 
 /// An error outside the surfaces.
@@ -131,7 +168,51 @@ impl Problem {
         Self {
             code,
             message: message.into(),
+            source: None,
         }
+    }
+
+    /// The same, about a parameter of the query string.
+    pub fn of_parameter(mut self, name: impl Into<String>) -> Self {
+        self.source = Some(Source::Parameter(name.into()));
+        self
+    }
+
+    /// The same, about a header.
+    pub fn of_header(mut self, name: &'static str) -> Self {
+        self.source = Some(Source::Header(name));
+        self
+    }
+}
+
+impl Source {
+    fn json(self) -> JsonApiSource {
+        let (parameter, header) = match self {
+            Self::Parameter(name) => (Some(name), None),
+            Self::Header(name) => (None, Some(name.to_owned())),
+        };
+        JsonApiSource { parameter, header }
+    }
+}
+
+impl Style {
+    /// JSON in one line.
+    pub const PLAIN: Self = Self {
+        media_type: "application/json",
+        is_pretty: false,
+    };
+
+    /// JSON in this style.
+    pub fn json(self, value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+        if !self.is_pretty {
+            return serde_json::to_vec(value);
+        }
+        let mut bytes = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+        value.serialize(&mut serializer)?;
+        bytes.push(b'\n');
+        Ok(bytes)
     }
 }
 
@@ -165,6 +246,8 @@ impl ApiError {
             | Self::Conflict(problem)
             | Self::TooLarge(problem)
             | Self::UnsupportedMedia(problem)
+            | Self::NotAcceptable(problem)
+            | Self::PreconditionFailed(problem)
             | Self::Unavailable(problem) => problem.clone(),
             Self::MethodNotAllowed { allow } => Problem::new(
                 "method_not_allowed",
@@ -183,27 +266,32 @@ impl ApiError {
     }
 
     /// The error's body in a dialect: JSON.
-    pub fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
-        let Problem { code, message } = self.problem();
+    pub fn body(&self, dialect: Dialect, request_id: &str, style: Style) -> Vec<u8> {
+        let Problem {
+            code,
+            message,
+            source,
+        } = self.problem();
         let status = self.status_code();
         let (code, request_id) = (code.to_owned(), request_id.to_owned());
         let body = match dialect {
-            Dialect::Forms => serde_json::to_vec(&FormsError {
+            Dialect::Forms => style.json(&FormsError {
                 status: word(status),
                 message,
                 code,
                 request_id,
             }),
-            Dialect::JsonApi => serde_json::to_vec(&JsonApiErrors {
+            Dialect::JsonApi => style.json(&JsonApiErrors {
                 errors: vec![JsonApiError {
                     id: request_id,
                     status: status.as_str().to_owned(),
                     code,
                     title: status.canonical_reason().unwrap_or("Error").to_owned(),
                     detail: message,
+                    source: source.map(Source::json),
                 }],
             }),
-            Dialect::Plain => serde_json::to_vec(&PlainError {
+            Dialect::Plain => style.json(&PlainError {
                 code,
                 message,
                 request_id,
@@ -213,11 +301,11 @@ impl ApiError {
     }
 
     /// The whole answer in a dialect.
-    pub fn response(&self, dialect: Dialect, request_id: &str) -> HttpResponse {
+    pub fn response(&self, dialect: Dialect, request_id: &str, style: Style) -> HttpResponse {
         let mut response = self.builder();
         response
-            .content_type("application/json")
-            .body(self.body(dialect, request_id))
+            .content_type(style.media_type)
+            .body(self.body(dialect, request_id, style))
     }
 
     fn builder(&self) -> HttpResponseBuilder {
@@ -255,7 +343,7 @@ impl fmt::Display for ApiError {
         match self {
             Self::Internal(error) => write!(f, "{error:#}"),
             other => {
-                let Problem { code, message } = other.problem();
+                let Problem { code, message, .. } = other.problem();
                 write!(f, "{code}: {message}")
             }
         }
@@ -274,6 +362,8 @@ impl ResponseError for ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

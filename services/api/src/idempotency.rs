@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::App;
 use crate::auth::Principal;
-use crate::error::{ApiError, Dialect};
+use crate::error::{ApiError, Dialect, Style};
 use crate::middleware::RequestId;
 
 const KEY_BYTES: usize = 255;
@@ -124,7 +124,7 @@ impl Request<'_> {
     fn refusal(&self, error: &ApiError) -> Reply {
         Reply {
             status: error.status_code(),
-            body: error.body(self.dialect, &RequestId::of(self.http)),
+            body: error.body(self.dialect, &RequestId::of(self.http), Style::PLAIN),
             is_replay: false,
             held: Vec::new(),
         }

@@ -4,7 +4,9 @@
 pub mod admin;
 pub mod auth;
 pub mod config;
+mod download;
 pub mod error;
+mod feed;
 mod idempotency;
 mod memory;
 mod middleware;
@@ -32,12 +34,14 @@ use utoipa_actix_web::AppExt;
 use crate::auth::tokens::Tokens;
 use crate::config::{DatabaseArgs, ServeConfig};
 use crate::error::ApiError;
+use crate::feed::Feed;
 use crate::memory::Budget;
 use crate::objects::Objects;
 
 /// Everything that handlers share; the only registered data.
 pub struct App {
     pub db: Db,
+    pub(crate) feed: Feed,
     pub objects: Objects,
     pub limits: Limits,
     /// For bodies on their way in.
@@ -62,8 +66,10 @@ impl App {
         {
             anyhow::bail!("--signed-keys-secret is too short; use at least 32 characters");
         }
+        let db = database(&config.database)?;
         Ok(Self {
-            db: database(&config.database)?,
+            feed: Feed::new(db.clone(), config.limits.limit_feed_readers),
+            db,
             objects,
             limits: config.limits.limits(),
             memory: Budget::of_mib(config.limits.limit_memory_mib),

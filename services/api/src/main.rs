@@ -92,11 +92,11 @@ async fn serve(config: &ServeConfig) -> anyhow::Result<()> {
     let telemetry = rollcall_telemetry::init("rollcall-api", &config.telemetry)?;
     let running = serve::start(config).await?;
     tracing::info!(http.listen = %running.addr, "serving");
-    let handle = running.handle();
+    let stopper = running.stopper();
     tokio::spawn(async move {
         terminated().await;
         tracing::info!("stopping: finishing requests in flight");
-        handle.stop(true).await;
+        stopper.stop(true).await;
     });
     let outcome = running.wait().await;
     tokio::task::spawn_blocking(|| telemetry.shutdown())

@@ -20,7 +20,8 @@ use tracing::field::Empty;
 use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder};
 
 use crate::App;
-use crate::error::{ApiError, Dialect, Problem};
+use crate::error::{ApiError, Dialect, Problem, Style};
+use crate::surfaces::resources::media;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES: usize = 128;
@@ -180,27 +181,31 @@ pub async fn render<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let dialect = Dialect::of(req.path());
+    let style = match dialect {
+        Dialect::JsonApi => media::error_style(req.request()),
+        _ => Style::PLAIN,
+    };
     let id = RequestId::of(req.request());
     match next.call(req).await {
         Ok(response) => match response.response().error() {
             Some(error) => {
-                let said = say(error, dialect, &id);
+                let said = say(error, dialect, &id, style);
                 Ok(response.into_response(said))
             }
             None => Ok(response.map_into_boxed_body()),
         },
         Err(error) => {
-            let said = say(&error, dialect, &id);
+            let said = say(&error, dialect, &id, style);
             Err(InternalError::from_response(error, said).into())
         }
     }
 }
 
 /// An error as a client sees it; what it does not see is logged here, once.
-fn say(error: &Error, dialect: Dialect, request_id: &str) -> HttpResponse {
+fn say(error: &Error, dialect: Dialect, request_id: &str, style: Style) -> HttpResponse {
     let mut response = match error.as_error::<ApiError>() {
-        Some(known) => known.response(dialect, request_id),
-        None => of_framework(error).response(dialect, request_id),
+        Some(known) => known.response(dialect, request_id, style),
+        None => of_framework(error).response(dialect, request_id, style),
     };
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(%error, "a request failed");

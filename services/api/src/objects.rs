@@ -12,6 +12,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,8 @@ pub struct Objects {
     client: Client,
     bucket: String,
     metrics: Arc<Metrics>,
+    /// For links that clients follow, and how long they hold.
+    public: Option<(Client, Duration)>,
 }
 
 /// What was stored.
@@ -81,10 +84,17 @@ impl Objects {
         if let Some(endpoint) = &args.s3_endpoint {
             config = config.endpoint_url(endpoint);
         }
+        let client = Client::from_conf(config.build());
+        let public = args.s3_public_endpoint.as_ref().map(|endpoint| {
+            let config = client.config().to_builder().endpoint_url(endpoint);
+            let life = Duration::from_secs(args.s3_link_seconds);
+            (Client::from_conf(config.build()), life)
+        });
         Self {
-            client: Client::from_conf(config.build()),
+            client,
             bucket: args.s3_bucket.clone(),
             metrics,
+            public,
         }
     }
 
@@ -199,7 +209,7 @@ impl Objects {
         &self,
         key: &ObjectKey,
         range: Option<(u64, u64)>,
-    ) -> Result<GetObjectOutput, ApiError> {
+    ) -> Result<Option<GetObjectOutput>, ApiError> {
         let range = range.map(|(first, last)| format!("bytes={first}-{last}"));
         let request = self
             .client
@@ -210,12 +220,35 @@ impl Objects {
         let started = Instant::now();
         let answer = request.send().await;
         self.note("get_object", answer.is_ok(), started);
-        answer.map_err(|error| match error.as_service_error() {
-            Some(GetObjectError::NoSuchKey(_)) => ApiError::Internal(anyhow::anyhow!(
-                "the object {key} has a row but is not in the bucket"
-            )),
-            _ => away(&error),
-        })
+        match answer {
+            Ok(object) => Ok(Some(object)),
+            Err(error) => match error.as_service_error() {
+                Some(GetObjectError::NoSuchKey(_)) => Ok(None),
+                _ => Err(away(&error)),
+            },
+        }
+    }
+
+    /// A link that whoever has it may read the object by, for some minutes; none where clients cannot reach S3.
+    pub async fn presigned(
+        &self,
+        key: &ObjectKey,
+        disposition: String,
+    ) -> Result<Option<String>, ApiError> {
+        let Some((client, life)) = &self.public else {
+            return Ok(None);
+        };
+        let presigning = PresigningConfig::expires_in(*life)
+            .map_err(|error| anyhow::Error::new(error).context("bound a link's life"))?;
+        let request = client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key.to_string())
+            .response_content_type("application/octet-stream")
+            .response_content_disposition(disposition)
+            .presigned(presigning);
+        let request = request.await.map_err(|error| away(&error))?;
+        Ok(Some(request.uri().to_owned()))
     }
 
     /// Copies an object and deletes the first: for a file that came before its session's name was known.

@@ -1,12 +1,14 @@
 //! The OpenAPI document, from the handlers themselves; committed as `openapi/rollcall.json`, equal to it by test.
 
-use utoipa::openapi::path::Operation;
+use std::collections::HashMap;
+
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi as _};
 use utoipa_actix_web::AppExt;
 
-use crate::error::{Dialect, FormsError, JsonApiError, JsonApiErrors, PlainError};
+use crate::error::{Dialect, FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError};
 use crate::surfaces;
 
 /// The document of everything that [`crate::app`] serves.
@@ -35,9 +37,10 @@ pub(crate) fn base() -> OpenApi {
             license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
         ),
         servers((url = "/", description = "The server that this document comes from.")),
-        components(schemas(FormsError, JsonApiError, JsonApiErrors, PlainError)),
+        components(schemas(FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
         modifiers(&Security),
         tags(
+            (name = "resources", description = "Every kind of session, its service, its files and its history, as JSON:API; and the feed."),
             (name = "forms", description = "Sessions that field devices post as forms, with their attachments."),
             (name = "credentials", description = "Tokens, and the keys to check them with."),
             (name = "operations", description = "Health, readiness and metrics."),
@@ -132,7 +135,7 @@ fn add_common_errors(document: &mut OpenApi) {
 }
 
 /// Which methods each path takes, for answering a wrong one with 405 and `Allow`.
-pub(crate) struct Paths(Vec<(Vec<String>, String)>);
+pub(crate) struct Paths(Vec<(Vec<String>, String)>, HashMap<String, Vec<String>>);
 
 impl Paths {
     pub(crate) fn of(document: &OpenApi) -> Self {
@@ -141,7 +144,29 @@ impl Paths {
             let methods: Vec<&str> = operations(item).map(|(method, _)| method).collect();
             (segments, methods.join(", "))
         };
-        Self(document.paths.paths.iter().map(row).collect())
+        let queries = document.paths.paths.iter().map(|(path, item)| {
+            let parameters = operations(item)
+                .flat_map(|(_, operation)| operation.parameters.iter().flatten())
+                .filter_map(|parameter| match parameter {
+                    RefOr::T(parameter) => Some(parameter),
+                    RefOr::Ref(_) => None,
+                });
+            let of_query =
+                parameters.filter(|parameter| parameter.parameter_in == ParameterIn::Query);
+            (
+                path.clone(),
+                of_query.map(|parameter| parameter.name.clone()).collect(),
+            )
+        });
+        Self(
+            document.paths.paths.iter().map(row).collect(),
+            queries.collect(),
+        )
+    }
+
+    /// The parameters in the query string that a path's pattern knows.
+    pub(crate) fn parameters(&self, pattern: &str) -> &[String] {
+        self.1.get(pattern).map_or(&[], Vec::as_slice)
     }
 
     /// The methods of the path's pattern, or `None` where no pattern fits.

@@ -29,9 +29,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops taking requests, finishes those in flight within the configured time, closes the pool.
+    /// Stops taking requests, ends streams, finishes what is in flight within the configured time, closes the pool.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.handle.stop(true).await;
+        self.stopper().stop(true).await;
         self.wait().await
     }
 
@@ -46,8 +46,25 @@ impl Running {
     }
 
     /// For stopping the server from elsewhere.
-    pub fn handle(&self) -> ServerHandle {
-        self.handle.clone()
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            app: self.app.clone(),
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+/// Stops a server.
+pub struct Stopper {
+    app: web::Data<App>,
+    handle: ServerHandle,
+}
+
+impl Stopper {
+    /// Stops taking requests and ends streams; waits for what is in flight, where that is wanted.
+    pub async fn stop(&self, graceful: bool) {
+        self.app.feed.close();
+        self.handle.stop(graceful).await;
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) fn configure(
             s3_bucket: s3.bucket.clone(),
             s3_endpoint: Some(s3.endpoint.clone()),
             s3_path_style: true,
+            s3_public_endpoint: Some(s3.endpoint.clone()),
+            s3_link_seconds: 300,
         },
         credentials: CredentialArgs {
             jwt_keys: vec![token_key(folder)?],

@@ -428,7 +428,9 @@ mod tests {
             change(3, Op::Delete),
         ]);
         let changed: Vec<Vec<String>> = (0..revisions.len())
-            .map(|at| revisions[at].changed_since(at.checked_sub(1).map(|before| &revisions[before])))
+            .map(|at| {
+                revisions[at].changed_since(at.checked_sub(1).map(|before| &revisions[before]))
+            })
             .collect();
         assert_eq!(
             changed,

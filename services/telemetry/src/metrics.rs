@@ -42,6 +42,8 @@ pub struct Metrics {
     pub s3_requests_total: Family<S3RequestLabels, Counter>,
     pub s3_request_duration_seconds: Histograms<S3OperationLabels>,
     pub attachment_bytes_total: Family<DirectionLabels, Counter>,
+    /// Clients that the feed is streamed to now.
+    pub feed_readers: Gauge,
     pub auth_failures_total: Family<AuthFailureLabels, Counter>,
     pub session_changes_total: Family<SessionChangeLabels, Counter>,
     pub swept_objects_total: Family<SweepLabels, Counter>,
@@ -91,6 +93,10 @@ impl Metrics {
             attachment_bytes_total: t.add(
                 "rollcall_attachment_bytes_total",
                 "Bytes of attachments taken in and given out",
+            ),
+            feed_readers: t.add(
+                "rollcall_feed_readers",
+                "Clients that the feed is streamed to now",
             ),
             auth_failures_total: t.add("rollcall_auth_failures_total", "Credentials refused"),
             session_changes_total: t.add(

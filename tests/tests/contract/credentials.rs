@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use rollcall_model::{Permission, ProjectId};
-use rollcall_tests::{Answer, Client, TestApp, send};
+use rollcall_tests::{Answer, Client, TestApp, file, send};
 use sqlx::PgPool;
 
 use crate::openapi::{is_open, operations};
@@ -18,12 +18,41 @@ const OPEN: [&str; 5] = [
 /// What any key may do.
 const ANY_KEY: [&str; 1] = ["GET /v1/auth"];
 
-/// Calls an operation with a body that it would take, on a project.
-async fn call(client: &Client, project: ProjectId, path: &str, method: &str) -> Answer {
+/// What paths are filled with.
+#[derive(Clone)]
+struct Names {
+    project: ProjectId,
+    session: String,
+    service: String,
+    attachment: String,
+}
+
+impl Names {
+    /// Names that nothing has.
+    fn of_nothing(project: ProjectId) -> Self {
+        Self {
+            project,
+            session: "00000000-0000-8000-8000-000000000000".into(),
+            service: "nowhere".into(),
+            attachment: "00000000-0000-7000-8000-000000000000".into(),
+        }
+    }
+}
+
+/// Calls an operation with a body that it would take.
+async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answer {
     let path = path
-        .replace("{project_id}", &project.to_string())
+        .replace("{project_id}", &names.project.to_string())
         .replace("{uuid}", "a-session")
-        .replace("{point}", "photo");
+        .replace("{point}", "photo")
+        .replace("{id}", &names.session)
+        .replace("{service}", &names.service)
+        .replace("{attachment_id}", &names.attachment)
+        .replace("{event_id}", &format!("{}.1", names.session));
+    assert!(
+        !path.contains('{'),
+        "{path} has a part that this test does not know"
+    );
     let method: Method = method.parse().expect("a method");
     let request = client.request(method.clone(), &path);
     let request = match (method, path.as_str()) {
@@ -57,9 +86,10 @@ fn check_dialect(path: &str, answer: &Answer) {
 #[sqlx::test(migrations = "../migrations")]
 async fn without_a_credential_every_operation_but_the_open_ones_answers_401(pool: PgPool) {
     let app = TestApp::start(pool).await;
+    let names = Names::of_nothing(app.project);
     let mut open = Vec::new();
     for (path, method, operation) in operations() {
-        let answer = call(&app.anonymous(), app.project, &path, &method).await;
+        let answer = call(&app.anonymous(), &names, &path, &method).await;
         let name = format!("{method} {path}");
         if is_open(&operation) {
             assert_eq!(answer.status, StatusCode::OK, "{name}");
@@ -84,13 +114,14 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let writer = app.client(None, &[Permission::SessionsWrite]).await;
     let nobody = app.client(None, &[]).await;
+    let names = Names::of_nothing(app.project);
     let mut any_key = Vec::new();
     for (path, method, operation) in operations() {
         if is_open(&operation) {
             continue;
         }
         let name = format!("{method} {path}");
-        let answer = call(&nobody, app.project, &path, &method).await;
+        let answer = call(&nobody, &names, &path, &method).await;
         if answer.status.is_success() {
             any_key.push(name);
             continue;
@@ -103,7 +134,7 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
             &app.reader
         };
         assert_eq!(
-            call(other, app.project, &path, &method).await.error().0,
+            call(other, &names, &path, &method).await.error().0,
             403,
             "{name}"
         );
@@ -111,27 +142,67 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
     assert_eq!(any_key, ANY_KEY);
 }
 
+/// A session with a file, by every name that a path may have for it.
+async fn existing(client: &Client, project: ProjectId) -> Names {
+    let form = reqwest::multipart::Form::new()
+        .text("session[uuid]", "a-session")
+        .text("session[unit_id]", "x")
+        .part("session[data][photo]", file("a.jpg", "image/jpeg", "bytes"));
+    let path = format!("/api/v1/projects/{project}/sessions");
+    client.post_multipart(&path, form).await.result();
+    let session = &client.get("/v1/sessions").await.json()["data"][0];
+    let text = |pointer: &str| {
+        session
+            .pointer(pointer)
+            .expect(pointer)
+            .as_str()
+            .expect("text")
+            .to_owned()
+    };
+    Names {
+        project,
+        session: text("/id"),
+        service: text("/relationships/services/data/0/id"),
+        attachment: text("/relationships/attachments/data/0/id"),
+    }
+}
+
 #[sqlx::test(migrations = "../migrations")]
 async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let session = serde_json::json!({ "session": { "uuid": "a-session", "unit_id": "x" } });
-    app.admin.post(&app.sessions(), &session).await.result();
-    let never = ProjectId::new(999_999).expect("positive");
-    let bound = app.client(Some(app.project), &[Permission::Admin]).await;
-    for (path, method, _) in operations()
-        .into_iter()
-        .filter(|(path, ..)| path.contains("{project_id}"))
-    {
+    let own = existing(&app.admin, app.project).await;
+    let strange = existing(&app.stranger, app.strange_project).await;
+    let never = Names::of_nothing(ProjectId::new(999_999).expect("positive"));
+    let other_project = app.second_project().await;
+    let bound = app.client(Some(other_project), &[Permission::Admin]).await;
+    let mut seen = 0;
+    for (path, method, operation) in operations() {
         let name = format!("{method} {path}");
-        let stranger = call(&app.stranger, app.project, &path, &method).await;
-        let nobody = call(&app.stranger, never, &path, &method).await;
-        assert_eq!(stranger.status, StatusCode::NOT_FOUND, "{name}");
-        assert_eq!(faceless(&stranger), faceless(&nobody), "{name}");
-        let beyond = call(&bound, app.strange_project, &path, &method).await;
-        let nobody = call(&bound, never, &path, &method).await;
-        assert_eq!(beyond.status, StatusCode::NOT_FOUND, "{name}");
-        assert_eq!(faceless(&beyond), faceless(&nobody), "{name}");
+        if is_open(&operation) || !path.contains('{') {
+            continue;
+        }
+        seen += 1;
+        // Another organization's, and another project's of the same organization.
+        for (client, names) in [
+            (&app.stranger, &own),
+            (&app.admin, &strange),
+            (&bound, &own),
+        ] {
+            let theirs = call(client, names, &path, &method).await;
+            let nobodys = call(client, &never, &path, &method).await;
+            assert_eq!(theirs.status, StatusCode::NOT_FOUND, "{name}");
+            assert_eq!(faceless(&theirs), faceless(&nobodys), "{name}");
+        }
+        if method == "GET" && !path.contains("{event_id}") {
+            let mine = call(&app.admin, &own, &path, &method).await;
+            assert_eq!(
+                mine.status,
+                StatusCode::OK,
+                "{name} shows nothing to its owner either"
+            );
+        }
     }
+    assert!(seen > 20);
 }
 
 /// An answer without what differs from request to request.
@@ -155,5 +226,8 @@ fn faceless(answer: &Answer) -> (StatusCode, Vec<(String, String)>, serde_json::
     body.as_object_mut()
         .expect("an object")
         .remove("request_id");
+    if let Some(error) = body.pointer_mut("/errors/0") {
+        error.as_object_mut().expect("an object").remove("id");
+    }
     (answer.status, headers, body)
 }

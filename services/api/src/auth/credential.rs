@@ -146,6 +146,18 @@ async fn check_key(
     admit(app, org, key)
 }
 
+/// Whether the principal's key still opens anything; for requests that last. A store that is away says nothing against it.
+pub async fn still_holds(app: &App, who: &Principal) -> bool {
+    match api_keys::find_for_authentication(&app.db, who.org, &who.key_id).await {
+        Ok(Some(key)) => {
+            let now = OffsetDateTime::now_utc();
+            key.revoked_at.is_none() && key.expires_at.is_none_or(|end| end > now)
+        }
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 async fn find(app: &App, id: &str) -> Result<Option<(OrgId, ApiKey)>, ApiError> {
     let Some(org) = keys::org_of(id) else {
         return Ok(None);

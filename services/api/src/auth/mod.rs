@@ -22,7 +22,7 @@ use rollcall_telemetry::AuthFailureLabels;
 use crate::App;
 use crate::error::{ApiError, Problem};
 
-pub use credential::basic_only;
+pub use credential::{basic_only, still_holds};
 
 /// Who is asking.
 #[derive(Clone, Debug)]

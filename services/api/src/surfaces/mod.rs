@@ -2,6 +2,7 @@
 
 pub mod forms;
 mod operations;
+pub(crate) mod resources;
 mod tokens;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -15,6 +16,7 @@ pub(crate) fn routes(cfg: &mut ServiceConfig) {
     cfg.configure(operations::routes);
     cfg.configure(tokens::routes);
     cfg.configure(forms::routes);
+    cfg.configure(resources::routes);
 }
 
 /// What no route took: a path that is not there, or one that takes other methods.

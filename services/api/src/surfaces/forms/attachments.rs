@@ -1,18 +1,11 @@
 //! A point's file: download, replace or add, take away (contract §2.5, M20).
 
 use actix_multipart::Multipart;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    self, ByteRangeSpec, ContentDisposition, DispositionParam, DispositionType, ETag, EntityTag,
-    Header, IfNoneMatch, IfRange, Range,
-};
 use actix_web::{HttpRequest, HttpResponse, delete, get, put, web};
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rollcall_model::{Attachment, ObjectKey, Op, Point, ProjectId};
 use rollcall_store::{changes, sessions};
-use rollcall_telemetry::{Direction, DirectionLabels};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -22,6 +15,7 @@ use super::wire::{SessionObject, Success, no_attachment, session_reply, settled}
 use super::{change, in_reach, no_session, project_number, session_id};
 use crate::App;
 use crate::auth::{Allow, Principal, perm};
+use crate::download::Download;
 use crate::error::{ApiError, Dialect};
 use crate::idempotency::{self, Reply};
 
@@ -81,49 +75,14 @@ pub async fn get_attachment(
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
     let (key, file) = find(&app, &allow.who, &path).await?;
-    let tag = EntityTag::new_strong(file.sha256.clone());
-    let mut response = HttpResponse::Ok();
-    response
-        .insert_header(ETag(tag.clone()))
-        .insert_header((header::ACCEPT_RANGES, "bytes"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((
-            header::CONTENT_SECURITY_POLICY,
-            "sandbox; default-src 'none'",
-        ))
-        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
-        .insert_header((header::CONTENT_TYPE, "application/octet-stream"))
-        .insert_header(disposition(&file.filename));
-    if has(&req, &tag) {
-        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
-    }
-    let range = match wanted(&req, &tag, file.length) {
-        Wanted::All => None,
-        Wanted::Part(first, last) => {
-            let range = format!("bytes {first}-{last}/{}", file.length);
-            response
-                .status(StatusCode::PARTIAL_CONTENT)
-                .insert_header((header::CONTENT_RANGE, range));
-            Some((first, last))
-        }
-        Wanted::Nothing => {
-            let range = format!("bytes */{}", file.length);
-            response.insert_header((header::CONTENT_RANGE, range));
-            return Ok(response.status(StatusCode::RANGE_NOT_SATISFIABLE).finish());
-        }
+    let file = Download {
+        key,
+        filename: &file.filename,
+        length: file.length,
+        sha256: &file.sha256,
+        is_retired: false,
     };
-    let length = range.map_or(file.length, |(first, last)| last - first + 1);
-    let object = app.objects.get(&key, range).await?;
-    let direction = DirectionLabels {
-        direction: Direction::Out,
-    };
-    app.metrics
-        .attachment_bytes_total
-        .get_or_create(&direction)
-        .inc_by(length);
-    Ok(response
-        .no_chunking(length)
-        .streaming(bytes_of(object.body)))
+    file.answer(&app, &req).await
 }
 
 /// Store a file in a point
@@ -369,76 +328,4 @@ fn whole(
         Ok(Bytes::new())
     });
     part.map_err(body::of_multipart).chain(rest)
-}
-
-fn disposition(filename: &str) -> ContentDisposition {
-    let name = DispositionParam::Filename(filename.to_owned());
-    let mut disposition = ContentDisposition {
-        disposition: DispositionType::Attachment,
-        parameters: vec![name],
-    };
-    if !filename.is_ascii() {
-        disposition.parameters = vec![DispositionParam::FilenameExt(header::ExtendedValue {
-            charset: header::Charset::Ext("UTF-8".into()),
-            language_tag: None,
-            value: filename.as_bytes().to_vec(),
-        })];
-    }
-    disposition
-}
-
-/// Whether the client says that it has these bytes.
-fn has(req: &HttpRequest, tag: &EntityTag) -> bool {
-    match IfNoneMatch::parse(req) {
-        Ok(IfNoneMatch::Any) => true,
-        Ok(IfNoneMatch::Items(items)) => items.iter().any(|item| item.weak_eq(tag)),
-        Err(_) => false,
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Wanted {
-    All,
-    /// First and last byte.
-    Part(u64, u64),
-    /// A range that begins behind the end.
-    Nothing,
-}
-
-/// What to send. Several ranges, a range that makes no sense, and one of bytes that have changed are answered whole
-/// (RFC 9110 §14.2).
-fn wanted(req: &HttpRequest, tag: &EntityTag, length: u64) -> Wanted {
-    if !req.headers().contains_key(header::RANGE) {
-        return Wanted::All;
-    }
-    if req.headers().contains_key(header::IF_RANGE) {
-        let same =
-            matches!(IfRange::parse(req), Ok(IfRange::EntityTag(held)) if held.strong_eq(tag));
-        if !same {
-            return Wanted::All;
-        }
-    }
-    let Ok(Range::Bytes(ranges)) = Range::parse(req) else {
-        return Wanted::All;
-    };
-    match *ranges.as_slice() {
-        [ByteRangeSpec::FromTo(first, last)] if first > last => Wanted::All,
-        [ref range] => match range.to_satisfiable_range(length) {
-            Some((first, last)) => Wanted::Part(first, last),
-            None => Wanted::Nothing,
-        },
-        _ => Wanted::All,
-    }
-}
-
-fn bytes_of(body: ByteStream) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    stream::try_unfold(body, async |mut body| match body.next().await {
-        Some(Ok(bytes)) => Ok(Some((bytes, body))),
-        Some(Err(error)) => {
-            // The client sees the connection end early.
-            tracing::warn!(%error, "a download broke off");
-            Err(std::io::Error::other(error))
-        }
-        None => Ok(None),
-    })
 }

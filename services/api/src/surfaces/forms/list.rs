@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, get, web};
 use data_encoding::BASE64URL_NOPAD;
 use rollcall_model::{ProjectId, SessionId};
+use rollcall_store::PAGE_BYTES;
 use rollcall_store::listing::{Condition, Order, Query, Start, Value};
 use rollcall_store::sessions::{self, columns};
 use serde::Deserialize;
@@ -82,6 +83,7 @@ pub async fn list_sessions(
         order: BY_SAVE,
         start,
         limit,
+        bytes: PAGE_BYTES,
     };
     let page = app
         .db

@@ -1,6 +1,6 @@
 //! The forms surface: what field devices post (seed 003; forms-http contract and its decisions M1 to M22).
 
-mod attachments;
+pub mod attachments;
 mod batch;
 pub mod body;
 mod create;

@@ -1,6 +1,7 @@
 //! What a session was: every event keeps it as it then stood (M4).
 
 use actix_web::{HttpResponse, get, web};
+use rollcall_store::PAGE_BYTES;
 use rollcall_store::events::{self, Event, columns};
 use rollcall_store::listing::{Condition, Order, Query, Start, Value};
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,7 @@ pub async fn list_revisions(
         order: NEWEST_FIRST,
         start,
         limit,
+        bytes: PAGE_BYTES,
     };
     let page = app
         .db

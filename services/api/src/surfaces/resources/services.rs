@@ -1,0 +1,128 @@
+//! Services: list and show.
+
+use actix_web::{HttpResponse, get, web};
+use rollcall_store::PAGE_BYTES;
+use rollcall_store::listing::{Condition, Value};
+use rollcall_store::services::{self, columns};
+use serde::Deserialize;
+
+use super::Common;
+use super::asked::Asked;
+use super::document::{Collection, Document, answer};
+use super::filters::ServiceFilters;
+use super::paging::{NUMBERED_ROWS, Paging, meta};
+use super::wire::ServiceResource;
+use crate::App;
+use crate::auth::{Allow, perm};
+use crate::error::ApiError;
+
+/// A service in a path.
+#[derive(Deserialize)]
+pub struct ServicePath {
+    service: String,
+}
+
+/// List services
+///
+/// By name.
+#[utoipa::path(
+    tag = "resources",
+    params(
+        ServiceFilters, Paging, Common,
+        ("fields[services]" = Option<String>, Query, description = "Members wanted of services."),
+    ),
+    security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, description = "A page of services.", body = Collection<ServiceResource>)),
+)]
+#[get("/services")]
+pub async fn list_services(
+    allow: Allow<perm::SessionsRead>,
+    asked: Asked,
+    filters: web::Query<ServiceFilters>,
+    paging: web::Query<Paging>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let who = allow.who;
+    asked.include(&[])?;
+    let pager = paging.read(&who, &asked, "services", filters.read(&who)?)?;
+    let (page, count) = app
+        .db
+        .tenant(who.org, async |tx| {
+            let page = services::list(tx, &pager.query).await?;
+            let count = match pager.is_numbered() {
+                true => Some(services::count_listed(tx, &pager.query, NUMBERED_ROWS + 1).await?),
+                false => None,
+            };
+            Ok::<_, ApiError>((page, count))
+        })
+        .await?;
+    let place = |service: &services::Service| vec![Value::Text(service.name.clone())];
+    let links = pager.links(&asked, &page, count, place);
+    let data = page
+        .rows
+        .iter()
+        .map(|service| ServiceResource::of(service, &asked.base));
+    answer(
+        &asked,
+        &Collection {
+            links,
+            data: data.collect(),
+            included: None,
+            meta: meta(count),
+        },
+    )
+}
+
+/// Show a service
+#[utoipa::path(
+    tag = "resources",
+    params(
+        ("service" = String, Path, description = "The service's name.", example = "forms-1"),
+        Common,
+        ("fields[services]" = Option<String>, Query, description = "Members wanted of the service."),
+    ),
+    security(("basic" = []), ("bearer" = [])),
+    responses((status = 200, description = "The service.", body = Document<ServiceResource>)),
+)]
+#[get("/services/{service}")]
+pub async fn get_service(
+    allow: Allow<perm::SessionsRead>,
+    asked: Asked,
+    path: web::Path<ServicePath>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let who = allow.who;
+    asked.include(&[])?;
+    let (mut conditions, order) = ServiceFilters::default().read(&who)?;
+    conditions.push(Condition::equal(
+        columns::NAME,
+        Value::Text(path.service.replace('\0', "")),
+    ));
+    let query = rollcall_store::listing::Query {
+        conditions,
+        order,
+        start: rollcall_store::listing::Start::First,
+        limit: 1,
+        bytes: PAGE_BYTES,
+    };
+    let found = app
+        .db
+        .tenant(who.org, async |tx| {
+            services::list(tx, &query).await.map_err(ApiError::from)
+        })
+        .await?;
+    let service = found
+        .rows
+        .first()
+        .filter(|service| service.name == path.service);
+    let service = service.ok_or_else(|| {
+        ApiError::not_found(
+            "service_not_found",
+            "there is no such service in this key's reach",
+        )
+    })?;
+    answer(
+        &asked,
+        &Document::of(&asked, ServiceResource::of(service, &asked.base)),
+    )
+}
