@@ -61,7 +61,8 @@ create index sessions_by_unit on sessions (org_id, unit_id, created_at, id);
 create index sessions_by_label on sessions (org_id, label, created_at, id) where label is not null;
 create index sessions_by_user on sessions (org_id, username, created_at, id) where username is not null;
 
-create index services_by_project on services (org_id, project_id, name);
+create index services_by_name on services (org_id, name collate "C");
+create index services_by_project on services (org_id, project_id, name collate "C");
 
 create index events_by_project on events (org_id, project_id, txid, id);
 create index events_by_service on events (org_id, service, txid, id);

@@ -70,7 +70,7 @@ const BY_COMMIT: Order = Order {
     descending: false,
 };
 
-const SOURCE: Source = Source {
+pub(crate) const SOURCE: Source = Source {
     table: "events",
     columns: "session_id, revision, type, at, session, changed, context, txid, txid::text as transaction, id",
     footprint: "footprint",

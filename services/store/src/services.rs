@@ -42,7 +42,7 @@ pub mod columns {
     }
 }
 
-const SOURCE: Source = Source {
+pub(crate) const SOURCE: Source = Source {
     table: "services",
     columns: "name, project_id, kind, state, created_at, \
               (select coalesce(sum(c.active), 0)::bigint from service_counts c \

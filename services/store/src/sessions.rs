@@ -79,7 +79,7 @@ pub mod columns {
     }
 }
 
-const SOURCE: Source = Source {
+pub(crate) const SOURCE: Source = Source {
     table: "sessions",
     columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
               received_at, received_from, deleted, points, revision",

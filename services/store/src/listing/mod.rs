@@ -2,6 +2,9 @@
 //!
 //! Invariant: only names of [`Column`]s, which are constants of this crate, become SQL text; every value is bound.
 
+#[cfg(test)]
+mod plans;
+
 use rollcall_model::OrgId;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Postgres, QueryBuilder};
