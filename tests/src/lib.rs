@@ -181,6 +181,27 @@ impl TestApp {
     }
 }
 
+impl TestApp {
+    /// Stops the application and starts it anew, on another address.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let started = serve(self.config.clone(), self.s3.client_config());
+        let started = self.runtime.as_ref().expect("until dropped").spawn(started);
+        let running = started
+            .await
+            .expect("no panic")
+            .expect("the application starts");
+        self.url = format!("http://{}", running.addr);
+        self.addr = running.addr;
+        self.app = running.app.clone();
+        self.db = running.app.db.clone();
+        for client in [&mut self.admin, &mut self.reader, &mut self.stranger] {
+            *client = client.at(&self.url);
+        }
+        self.running = Some(running);
+    }
+}
+
 impl Drop for TestApp {
     /// Closes every connection, or Postgres would not let go of the test's database.
     fn drop(&mut self) {

@@ -1,6 +1,7 @@
 //! The api's surfaces, one module each.
 
 mod credentials;
+mod feed;
 mod forms;
 mod operations;
 mod outages;
