@@ -1,16 +1,20 @@
 //! What every request passes, outermost first: the paths' other spellings, its id, its span, its metrics, the rendering
-//! of errors, the decoding of its target, and the time it may take.
+//! of errors, the decoding of its target, HEAD, and the time it may take.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
-use actix_web::http::{StatusCode, Uri};
+use actix_web::http::{Method as Http, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use rollcall_telemetry::{
     Method, RequestLabels, ResponseLabels, SurfaceLabels, TraceHeaders, adopt_parent,
@@ -276,6 +280,37 @@ pub async fn decode<B: MessageBody + 'static>(
     match broken {
         Some(error) => Ok(req.error_response(error)),
         None => Ok(next.call(req).await?.map_into_boxed_body()),
+    }
+}
+
+/// Answers HEAD as GET, but for the body: it has only its size, so that nothing is read to be thrown away.
+pub async fn head<B: MessageBody + 'static>(
+    mut req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if req.method() != Http::HEAD {
+        return Ok(next.call(req).await?.map_into_boxed_body());
+    }
+    req.head_mut().method = Http::GET;
+    let response = next.call(req).await?;
+    Ok(response.map_body(|_, body| BoxBody::new(Unsent(body.size()))))
+}
+
+/// A body that is not sent, as the answer to HEAD has none.
+struct Unsent(BodySize);
+
+impl MessageBody for Unsent {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
     }
 }
 

@@ -134,14 +134,22 @@ fn add_common_errors(document: &mut OpenApi) {
     }
 }
 
-/// Which methods each path takes, for answering a wrong one with 405 and `Allow`.
-pub(crate) struct Paths(Vec<(Vec<String>, String)>, HashMap<String, Vec<String>>);
+/// What each path takes: which methods, for answering a wrong one with 405 and `Allow`, and which parameters.
+pub(crate) struct Paths {
+    /// A pattern's segments, and its methods.
+    methods: Vec<(Vec<String>, String)>,
+    queries: HashMap<String, Vec<String>>,
+}
 
 impl Paths {
     pub(crate) fn of(document: &OpenApi) -> Self {
         let row = |(path, item): (&String, &PathItem)| {
             let segments = path.split('/').map(str::to_owned).collect();
-            let methods: Vec<&str> = operations(item).map(|(method, _)| method).collect();
+            let mut methods: Vec<&str> = operations(item).map(|(method, _)| method).collect();
+            if methods.contains(&"GET") {
+                methods.push("HEAD");
+            }
+            methods.push("OPTIONS");
             (segments, methods.join(", "))
         };
         let queries = document.paths.paths.iter().map(|(path, item)| {
@@ -158,15 +166,15 @@ impl Paths {
                 of_query.map(|parameter| parameter.name.clone()).collect(),
             )
         });
-        Self(
-            document.paths.paths.iter().map(row).collect(),
-            queries.collect(),
-        )
+        Self {
+            methods: document.paths.paths.iter().map(row).collect(),
+            queries: queries.collect(),
+        }
     }
 
     /// The parameters in the query string that a path's pattern knows.
     pub(crate) fn parameters(&self, pattern: &str) -> &[String] {
-        self.1.get(pattern).map_or(&[], Vec::as_slice)
+        self.queries.get(pattern).map_or(&[], Vec::as_slice)
     }
 
     /// The methods of the path's pattern, or `None` where no pattern fits.
@@ -180,7 +188,7 @@ impl Paths {
                     .zip(&given)
                     .all(|(pattern, given)| parameter(pattern) || pattern == given)
         };
-        self.0
+        self.methods
             .iter()
             .find(|(pattern, _)| fits(pattern))
             .map(|(_, allow)| allow.as_str())
