@@ -24,6 +24,8 @@ use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::error::{PathError, QueryPayloadError};
 use actix_web::middleware::from_fn;
 use actix_web::web;
+use anyhow::Context;
+use bytes::Bytes;
 use rollcall_model::Limits;
 use rollcall_store::{Db, Patience};
 use rollcall_telemetry::Metrics;
@@ -50,6 +52,8 @@ pub struct App {
     pub signed_keys_secret: Option<SecretString>,
     pub metrics: Arc<Metrics>,
     paths: openapi::Paths,
+    /// The OpenAPI document, as JSON.
+    document: Bytes,
 }
 
 impl App {
@@ -67,6 +71,7 @@ impl App {
             anyhow::bail!("--signed-keys-secret is too short; use at least 32 characters");
         }
         let db = database(&config.database)?;
+        let document = openapi::document();
         Ok(Self {
             feed: Feed::new(db.clone(), config.limits.limit_feed_readers),
             db,
@@ -76,7 +81,11 @@ impl App {
             tokens: Tokens::load(&config.credentials)?,
             signed_keys_secret: secret,
             metrics,
-            paths: openapi::Paths::of(&openapi::document()),
+            paths: openapi::Paths::of(&document),
+            document: document
+                .to_json()
+                .context("write the OpenAPI document")?
+                .into(),
         })
     }
 }

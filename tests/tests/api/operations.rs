@@ -204,3 +204,48 @@ async fn a_request_may_not_take_for_ever(pool: PgPool) {
     assert!(answer.contains("x-request-id"), "{answer}");
     assert_eq!(app.stored().await, Stored::default());
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_document_is_served_and_shown_by_a_page_that_asks_no_other_host(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let document = app.anonymous().get("/openapi.json").await;
+    let code = rollcall_api::openapi::json().expect("a document");
+    let code: serde_json::Value = serde_json::from_str(&code).expect("JSON");
+    assert_eq!(document.json(), code);
+    let page = app.anonymous().get("/docs").await;
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none';"), "{policy}");
+    for directive in policy.split(';') {
+        let sources = directive.split_whitespace().skip(1);
+        for source in sources {
+            assert!(
+                ["'none'", "'self'", "'unsafe-inline'", "data:"].contains(&source),
+                "{source}"
+            );
+        }
+    }
+    let text = page.text();
+    assert!(!text.contains("//"), "an address of another host: {text}");
+    let mut files = 0;
+    for attribute in text
+        .split(['"', '\''])
+        .filter(|text| text.starts_with("docs/"))
+    {
+        let file = app.anonymous().get(&format!("/{attribute}")).await;
+        assert_eq!(file.status, 200, "{attribute}");
+        assert!(!file.bytes.is_empty(), "{attribute}");
+        files += 1;
+    }
+    assert_eq!(files, 4);
+    for path in ["/docs/index.html", "/docs/..%2f..%2fCargo.toml", "/docs/x"] {
+        assert_eq!(
+            app.anonymous().get(path).await.error(),
+            (404, "path_unknown".into()),
+            "{path}"
+        );
+    }
+}

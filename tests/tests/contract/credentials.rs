@@ -8,11 +8,13 @@ use sqlx::PgPool;
 use crate::openapi::{is_open, operations};
 
 /// What needs no credential.
-const OPEN: [&str; 5] = [
+const OPEN: [&str; 7] = [
     "GET /.well-known/jwks.json",
     "GET /api/v1/time",
+    "GET /docs",
     "GET /healthz",
     "GET /metrics",
+    "GET /openapi.json",
     "GET /readyz",
 ];
 /// What any key may do.

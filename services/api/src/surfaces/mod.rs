@@ -1,5 +1,6 @@
 //! The wire contracts, one module each. A surface translates: it holds no rule and no SQL.
 
+mod docs;
 pub mod forms;
 mod operations;
 pub(crate) mod resources;
@@ -14,6 +15,7 @@ use crate::error::ApiError;
 /// Every route, by surface. Order matters where paths overlap: what needs no credential comes before the scopes.
 pub(crate) fn routes(cfg: &mut ServiceConfig) {
     cfg.configure(operations::routes);
+    cfg.configure(docs::routes);
     cfg.configure(tokens::routes);
     cfg.configure(forms::routes);
     cfg.configure(resources::routes);
