@@ -102,7 +102,7 @@ async fn unknown_paths_wrong_methods_and_other_spellings(pool: PgPool) {
     }
     let wrong = send(app.admin.request(Method::PATCH, &app.sessions())).await;
     assert_eq!(wrong.error(), (405, "method_not_allowed".into()));
-    assert_eq!(wrong.header("allow"), Some("GET, PUT, POST"));
+    assert_eq!(wrong.header("allow"), Some("GET, PUT, POST, HEAD, OPTIONS"));
     let wrong = send(app.admin.request(Method::POST, "/v1/auth")).await;
     assert_eq!((wrong.error().0, wrong.header("allow")), (405, Some("GET")));
     let options = send(app.admin.request(Method::OPTIONS, &app.sessions())).await;
