@@ -108,7 +108,7 @@ async fn unknown_paths_wrong_methods_and_other_spellings(pool: PgPool) {
     let options = send(app.admin.request(Method::OPTIONS, &app.sessions())).await;
     assert_eq!(
         (options.status.as_u16(), options.header("allow")),
-        (204, Some("GET, PUT, POST"))
+        (204, Some("GET, PUT, POST, HEAD, OPTIONS"))
     );
     let singular = app.sessions().replace("/projects/", "/project/");
     for path in [
