@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # A Postgres of its own for one command. Without the store's queries, which `prepare` may yet have to write down.
 WITH_POSTGRES := cargo run --quiet --locked --package rollcall-dev --no-default-features -- with-postgres --
 
-.PHONY: help setup run test check prepare audit openapi bench fuzz clean tools
+.PHONY: help setup run test check prepare audit openapi clients interop bench fuzz clean tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,15 @@ audit: tools ## Look for known security advisories in the dependencies (fetches 
 openapi: ## Write openapi/rollcall.json from the code
 	cargo run --quiet --locked --package rollcall-api -- openapi > openapi/rollcall.json.new
 	mv openapi/rollcall.json.new openapi/rollcall.json
+
+clients: ## Generate clients from openapi/rollcall.json into clients: TypeScript, Python, Rust, Java, Go
+	@scripts/setup-interop.sh
+	python3 tests/interop/run.py clients
+
+interop: setup ## Check the OpenAPI document as others use it: lint, breaking changes, generated clients, schemathesis
+	@scripts/setup-interop.sh
+	cargo build --quiet --locked --package rollcall-dev
+	python3 tests/interop/run.py
 
 bench: setup ## Measure forms against bare inserts, and the memory of a 1 GiB upload (release build)
 	cargo build --locked --release --package rollcall-dev --package rollcall-api

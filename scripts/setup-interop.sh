@@ -1,0 +1,65 @@
+#!/bin/sh
+# Installs what `make clients` and `make interop` need beyond `make setup`: Java (the client generator's), Python with venv,
+# Node with npm; and into .tools/interop their packages, in the versions that tests/interop names. Quick where all is there.
+set -eu
+
+interop=tests/interop
+tools=.tools/interop
+
+say() { printf 'setup-interop: %s\n' "$*"; }
+fail() { printf 'setup-interop: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root, and there is no sudo. Run as root: $*"
+    fi
+}
+
+has_node() { command -v npm >/dev/null && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ]; }
+has_python() { command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+has_java() { command -v java >/dev/null && java -version >/dev/null 2>&1; }
+
+missing=
+has_java || missing="$missing java"
+has_python || missing="$missing python"
+has_node || missing="$missing node"
+if [ -n "$missing" ]; then
+    say "missing:$missing"
+    if command -v apt-get >/dev/null; then
+        packages=
+        case $missing in *java*) packages="$packages default-jre-headless" ;; esac
+        case $missing in *python*) packages="$packages python3 python3-venv" ;; esac
+        case $missing in *node*) packages="$packages nodejs npm" ;; esac
+        as_root apt-get update -q
+        # shellcheck disable=SC2086 # several packages
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
+    elif command -v brew >/dev/null; then
+        case $missing in *java*) brew install openjdk ;; esac
+        case $missing in *python*) brew install python ;; esac
+        case $missing in *node*) brew install node ;; esac
+    else
+        fail "neither apt-get nor Homebrew is here. Install by hand:$missing"
+    fi
+    has_java || fail "there is no working java"
+    has_python || fail "Python 3.10 or newer with ensurepip is needed"
+    has_node || fail "Node 18 or newer with npm is needed"
+fi
+
+# A copy of the lists beside the packages tells what is installed.
+mkdir -p "$tools"
+if ! cmp -s "$interop/requirements.txt" "$tools/requirements.txt"; then
+    say "Python packages"
+    python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$interop/requirements.txt"
+    cp "$interop/requirements.txt" "$tools/requirements.txt"
+fi
+if ! cat "$interop/package.json" "$interop/package-lock.json" | cmp -s - "$tools/installed-npm"; then
+    say "npm packages"
+    cp "$interop/package.json" "$interop/package-lock.json" "$interop/.npmrc" "$tools/"
+    (cd "$tools" && npm ci --silent)
+    cat "$interop/package.json" "$interop/package-lock.json" > "$tools/installed-npm"
+fi

@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""`make interop`: the OpenAPI document as others use it. Lints it, looks for changes that break clients, compiles generated
+clients, runs one script with each of two against a running system, and has schemathesis call every operation.
+
+`run.py clients` generates the clients alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOOLS = Path(".tools/interop")
+CLIENTS = Path("clients")
+DOCUMENT = Path("openapi/rollcall.json")
+RELEASED = Path("openapi/released.json")
+PHOTO = "services/dev/examples/photo.jpg"
+LANGUAGES = {
+    "typescript": ("typescript-fetch", "npmName=rollcall-client"),
+    "python": ("python", "packageName=rollcall_client"),
+    "rust": ("rust", "packageName=rollcall-client"),
+    "java": ("java", "library=native,artifactId=rollcall-client,groupId=rollcall,invokerPackage=rollcall.client,"
+             "apiPackage=rollcall.client.api,modelPackage=rollcall.client.model"),
+    "go": ("go", "packageName=rollcall"),
+}
+# No tool is to call home.
+ENVIRONMENT = os.environ | {"REDOCLY_TELEMETRY": "off", "OPTIC_TELEMETRY_LEVEL": "off", "DO_NOT_TRACK": "1",
+                            "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+
+
+def step(text):
+    print(f"interop: {text}", flush=True)
+
+
+def node(name):
+    return str(TOOLS / "node_modules/.bin" / name)
+
+
+def python(name):
+    return str(TOOLS / "venv/bin" / name)
+
+
+def run(*command, quiet=False, **options):
+    """Runs a command; shows what it printed where it fails, or always."""
+    output = subprocess.PIPE if quiet else None
+    done = subprocess.run(command, env=ENVIRONMENT, text=True, stdout=output, stderr=subprocess.STDOUT, **options)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout or ''}\ninterop: failed: {' '.join(command)}")
+    return done.stdout
+
+
+def breaks(old, new):
+    """What of a document's changes breaks clients, as the tool says it; nothing where nothing does."""
+    done = subprocess.run([node("optic"), "diff", str(old), str(new), "--check"], env=ENVIRONMENT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode == 0:
+        return ""
+    if "breaking change" not in done.stdout:
+        sys.exit(f"{done.stdout}\ninterop: the documents could not be compared")
+    return done.stdout
+
+
+def version(document):
+    major, minor, _ = json.loads(document.read_text())["info"]["version"].split(".")
+    # Below 1.0 a new minor version may break clients.
+    return (major, minor) if major == "0" else (major,)
+
+
+def check_breaking_changes():
+    step("changes since the last release")
+    with tempfile.TemporaryDirectory() as folder:
+        # Were the tool to find nothing ever, it would find nothing now.
+        broken = json.loads(RELEASED.read_text())
+        del broken["paths"]["/v1/sessions"]
+        other = Path(folder, "broken.json")
+        other.write_text(json.dumps(broken))
+        if not breaks(RELEASED, other):
+            sys.exit("interop: a removed path is not found to break clients; the check checks nothing")
+    found = breaks(RELEASED, DOCUMENT)
+    if found and version(DOCUMENT) == version(RELEASED):
+        sys.exit(f"{found}\ninterop: {DOCUMENT} breaks clients of {RELEASED}: take the change back, or give the "
+                 "workspace a version that may break them (and, when it is released, copy the document there)")
+    if found:
+        step("they break clients, and the version says so")
+
+
+def generate_clients(languages):
+    for language in languages:
+        step(f"{language} client")
+        generator, properties = LANGUAGES[language]
+        folder = CLIENTS / language
+        shutil.rmtree(folder, ignore_errors=True)
+        run(python("openapi-generator-cli"), "generate", "--input-spec", str(DOCUMENT), "--generator-name", generator,
+            "--output", str(folder), "--additional-properties", properties,
+            # Models of forms are left out otherwise, but not their imports.
+            "--global-property", "skipFormModel=false", quiet=True)
+
+
+def compile_clients():
+    step("compile the TypeScript client and its script")
+    run(node("tsc"), "--project", "tests/interop/typescript/tsconfig.json")
+    step("install the Python client")
+    run(python("pip"), "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps",
+        str(CLIENTS / "python"))
+    run(python("pip"), "install", "--quiet", "--disable-pip-version-check", str(CLIENTS / "python"))
+
+
+class System:
+    """A whole system on this machine, while the block lasts."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        # Postgres runs as another user where this is root.
+        os.chmod(self.folder.name, 0o755)
+        self.ready_file = Path(self.folder.name, "ready.json")
+        step("start a system")
+        self.process = subprocess.Popen(
+            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0",
+             "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
+            stdout=subprocess.DEVNULL, env=os.environ | {"ROLLCALL_LOG": "warn"})
+        for _ in range(600):
+            if self.ready_file.exists():
+                self.ready = json.loads(self.ready_file.read_text())
+                return self
+            if self.process.poll() is not None:
+                sys.exit("interop: the system did not start")
+            time.sleep(0.1)
+        self.__exit__()
+        sys.exit("interop: the system was not ready within a minute")
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.folder.cleanup()
+
+
+def call_every_operation(ready):
+    step("schemathesis over the whole document")
+    key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
+    authorization = "Basic " + base64.b64encode(key.encode()).decode()
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance," \
+             "response_schema_conformance,unsupported_method"
+    run(python("st"), "--config-file", "tests/interop/schemathesis.toml", "run", str(DOCUMENT), "--url", ready["http"],
+        "--header", f"Authorization: {authorization}", "--checks", checks, "--phases", "examples,coverage,fuzzing,stateful",
+        "--max-examples", "15", "--max-time", "60", "--request-timeout", "30", "--seed", "1", "--continue-on-failure",
+        "--warnings", "off", "--no-color", "--generation-database", "none")
+
+
+def main():
+    if sys.argv[1:] == ["clients"]:
+        generate_clients(LANGUAGES)
+        step(f"they are in {CLIENTS}")
+        return
+    step("lint the document")
+    run(node("redocly"), "lint", "--config", "tests/interop/redocly.yaml", "--max-problems", "100",
+        str(DOCUMENT), quiet=True)
+    check_breaking_changes()
+    generate_clients(["typescript", "python"])
+    compile_clients()
+    with System() as system:
+        ready = str(system.ready_file)
+        run("node", str(TOOLS / "typescript/tests/interop/typescript/roundtrip.js"), ready, PHOTO)
+        run(python("python"), "tests/interop/python/roundtrip.py", ready, PHOTO)
+        call_every_operation(system.ready)
+    step("done")
+
+
+if __name__ == "__main__":
+    main()
