@@ -6,4 +6,5 @@ mod forms;
 mod operations;
 mod outages;
 mod reach;
+mod resources;
 mod work;
