@@ -55,9 +55,9 @@ interop: setup ## Check the OpenAPI document as others use it: lint, breaking ch
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
 
-bench: setup ## Measure forms against bare inserts, and the memory of a 1 GiB upload (release build)
+bench: setup ## Measure forms, the feed and reading, each against a baseline beside it (ARGS='-- feed'; release build)
 	cargo build --locked --release --package rollcall-dev --package rollcall-api
-	cargo bench --locked --package rollcall-tests --bench forms $(ARGS)
+	cargo bench --locked --package rollcall-tests --bench main $(ARGS)
 
 # Without a sanitizer (the code has no unsafe of its own) the instrumentation works with a stable compiler. The first build
 # takes some minutes: it instruments every dependency.

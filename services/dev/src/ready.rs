@@ -137,6 +137,14 @@ Both, read back; then the photo's bytes:
 {curl} {sessions}
 {curl} {sessions}/{FORM_UUID}/attachments/photo1 -o photo-read-back.jpg
 
+As dashboards and vendors read: a list, one session, and what happens, while you post in another terminal:
+
+{curl} '{http}/v1/sessions?pretty&page[size]=10'
+{curl} '{http}/v1/sessions/{FORM_UUID}?pretty'
+{curl} -N -H 'Accept: text/event-stream' {http}/v1/events
+
+The whole API in a browser: {http}/docs
+
 Ctrl-C stops everything. What was stored, the key and the addresses stay in {}."#,
             api_key.id,
             api_key.secret,
