@@ -24,6 +24,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth;
 
+pub use wire::FormAttributes;
+
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(
         scope::scope("/v1")

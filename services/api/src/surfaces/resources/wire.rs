@@ -1,6 +1,8 @@
 //! The resources as clients see them: JSON:API with the member names of seed 002, and beyond them our own. A member that a
 //! kind of session or its source does not know is absent.
 
+use std::collections::BTreeMap;
+
 use rollcall_model::{Points, Session};
 use rollcall_store::attachments::Attachment;
 use rollcall_store::events::Event;
@@ -140,6 +142,61 @@ pub struct SessionAttributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub points: Option<Points>,
+}
+
+/// What a form's attributes hold beyond those of every kind.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "the shape for the document; `SessionAttributes` has the members"
+)]
+pub struct FormAttributes {
+    /// `saved` or `deleted`.
+    #[schema(pattern = "^(saved|deleted)$")]
+    state: Option<String>,
+    /// When it was last saved, by its source's clock.
+    #[schema(format = DateTime)]
+    saved: Option<String>,
+    /// The device that created or last edited it.
+    unit_id: Option<String>,
+    /// The values by lower-case name.
+    points: Option<BTreeMap<String, PointValue>>,
+}
+
+/// A point of a form.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "the shape for the document")]
+pub enum PointValue {
+    /// A scalar, as text.
+    Text(String),
+    Raw(RawValue),
+    File(FileValue),
+}
+
+/// A small piece of embedded binary data.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape for the document")]
+pub struct RawValue {
+    /// Base64, as it was sent.
+    #[serde(rename = "rawData")]
+    raw_data: String,
+}
+
+/// The description of a file; its bytes are the attachment's content.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the shape for the document")]
+pub struct FileValue {
+    filename: String,
+    content_type: String,
+    /// Size in bytes.
+    length: u64,
+    /// Lower-case hexadecimal.
+    md5: String,
+    /// Lower-case hexadecimal.
+    sha256: String,
+    /// The attachment's id.
+    id: String,
 }
 
 /// What sessions are created on: a project's form intake, and what is to come.

@@ -1,5 +1,7 @@
 //! The OpenAPI document, from the handlers themselves; committed as `openapi/rollcall.json`, equal to it by test.
 
+mod shape;
+
 use std::collections::HashMap;
 
 use serde_json::Value;
@@ -11,87 +13,27 @@ use utoipa_actix_web::AppExt;
 
 use crate::error::{Dialect, FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError};
 use crate::surfaces;
+use crate::surfaces::resources::FormAttributes;
 
 /// The document of everything that [`crate::app`] serves.
-pub fn document() -> OpenApi {
+pub fn document() -> Value {
+    shape::shaped(&operations_of_all())
+}
+
+/// The same as the handlers alone say it.
+pub(crate) fn operations_of_all() -> OpenApi {
     let (_, mut document) = actix_web::App::new()
         .into_utoipa_app()
         .openapi(base())
         .configure(surfaces::routes)
         .split_for_parts();
     add_common_errors(&mut document);
-    share_schemas(document)
-}
-
-/// Refers to a schema by its name wherever it stands again: utoipa writes out what a generic type holds, and a client
-/// generated from that would have the same type under several names.
-fn share_schemas(document: OpenApi) -> OpenApi {
-    let mut json = serde_json::to_value(document).expect("a document is JSON");
-    forget_null(&mut json);
-    let named: Vec<(String, Value)> = json["components"]["schemas"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, schema)| schema.get("properties").is_some())
-        .map(|(name, schema)| (name.clone(), schema.clone()))
-        .collect();
-    let schemas = json
-        .pointer_mut("/components/schemas")
-        .and_then(Value::as_object_mut);
-    for schema in schemas.into_iter().flat_map(|schemas| schemas.values_mut()) {
-        share_inside(schema, &named);
-    }
-    share_inside(&mut json["paths"], &named);
-    serde_json::from_value(json).expect("a reference may stand where a schema may")
-}
-
-/// What is optional is left out, never null: neither answers nor parameters have it.
-fn forget_null(value: &mut Value) {
-    let is_null = |schema: &Value| schema["type"] == "null";
-    if let Value::Object(schema) = value {
-        if let Some(Value::Array(types)) = schema.get("type")
-            && let [one, null] = types.as_slice()
-            && null == "null"
-        {
-            let one = one.clone();
-            schema.insert("type".to_owned(), one);
-        }
-        if let Some(Value::Array(choices)) = schema.get("oneOf")
-            && choices.len() == 2
-            && choices.iter().any(is_null)
-            && let Some(one) = choices.iter().find(|choice| !is_null(choice))
-        {
-            let one = one.clone();
-            schema.remove("oneOf");
-            schema.extend(one.as_object().cloned().into_iter().flatten());
-        }
-    }
-    match value {
-        Value::Object(members) => members.values_mut().for_each(forget_null),
-        Value::Array(items) => items.iter_mut().for_each(forget_null),
-        _ => {}
-    }
-}
-
-fn share_inside(value: &mut Value, named: &[(String, Value)]) {
-    let inner: Vec<&mut Value> = match value {
-        Value::Object(members) => members.values_mut().collect(),
-        Value::Array(items) => items.iter_mut().collect(),
-        _ => return,
-    };
-    for value in inner {
-        match named.iter().find(|(_, schema)| schema == value) {
-            Some((name, _)) => {
-                *value = serde_json::json!({ "$ref": format!("#/components/schemas/{name}") });
-            }
-            None => share_inside(value, named),
-        }
-    }
+    document
 }
 
 /// The document as it is committed.
 pub fn json() -> anyhow::Result<String> {
-    Ok(document().to_pretty_json()? + "\n")
+    Ok(serde_json::to_string_pretty(&document())? + "\n")
 }
 
 /// What stands around the paths.
@@ -104,7 +46,7 @@ pub(crate) fn base() -> OpenApi {
             license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
         ),
         servers((url = "/", description = "The server that this document comes from.")),
-        components(schemas(FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
+        components(schemas(FormsError, FormAttributes, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
         modifiers(&Security),
         tags(
             (name = "resources", description = "Every kind of session, its service, its files and its history, as JSON:API; and the feed."),
