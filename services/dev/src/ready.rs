@@ -139,7 +139,7 @@ Both, read back; then the photo's bytes:
 
 As dashboards and vendors read: a list, one session, and what happens, while you post in another terminal:
 
-{curl} '{http}/v1/sessions?pretty&page[size]=10'
+{curl} -g '{http}/v1/sessions?pretty&page[size]=10'
 {curl} '{http}/v1/sessions/{FORM_UUID}?pretty'
 {curl} -N -H 'Accept: text/event-stream' {http}/v1/events
 
