@@ -14,6 +14,7 @@ pub struct Proxy {
     pub port: u16,
     is_cut: Arc<AtomicBool>,
     cut: Arc<Notify>,
+    silenced: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -25,21 +26,28 @@ impl Proxy {
             .expect("a port");
         let own = listener.local_addr().expect("an address").port();
         let (is_cut, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let silenced = Arc::new(Notify::new());
         let (flag, signal) = (Arc::clone(&is_cut), Arc::clone(&cut));
+        let silence = Arc::clone(&silenced);
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 if flag.load(Ordering::SeqCst) {
                     continue;
                 }
-                let signal = Arc::clone(&signal);
+                let (signal, silence) = (Arc::clone(&signal), Arc::clone(&silence));
                 tokio::spawn(async move {
                     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
                     else {
                         return;
                     };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        () = signal.notified() => {}
+                    let is_silent = tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => false,
+                        () = signal.notified() => false,
+                        () = silence.notified() => true,
+                    };
+                    if is_silent {
+                        // Open, and never again a byte.
+                        signal.notified().await;
                     }
                 });
             }
@@ -48,6 +56,7 @@ impl Proxy {
             port: own,
             is_cut,
             cut,
+            silenced,
             task,
         }
     }
@@ -56,6 +65,11 @@ impl Proxy {
     pub fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.cut.notify_waiters();
+    }
+
+    /// Lets nothing more through on the connections that there are, and keeps them open; new ones go through.
+    pub fn silence(&self) {
+        self.silenced.notify_waiters();
     }
 
     /// Lets connections through again.

@@ -150,6 +150,9 @@ pub struct LimitArgs {
     /// Sessions in one batch or bulk update
     #[arg(long, env = "ROLLCALL_LIMIT_ITEMS", value_name = "N", default_value_t = Limits::default().items)]
     pub limit_items: usize,
+    /// Between two pieces of a body, in seconds; a body that stalls longer is given up
+    #[arg(long, env = "ROLLCALL_LIMIT_IDLE_SECONDS", value_name = "S", default_value_t = Limits::default().idle.as_secs())]
+    pub limit_idle_seconds: u64,
     /// From a request's first byte to its answer, in seconds
     #[arg(long, env = "ROLLCALL_LIMIT_TOTAL_SECONDS", value_name = "S", default_value_t = Limits::default().total.as_secs())]
     pub limit_total_seconds: u64,
@@ -235,6 +238,7 @@ impl LimitArgs {
             nesting: self.limit_nesting,
             name_bytes: self.limit_name_bytes,
             items: self.limit_items,
+            idle: Duration::from_secs(self.limit_idle_seconds),
             total: Duration::from_secs(self.limit_total_seconds),
         }
     }
@@ -250,6 +254,7 @@ impl Default for LimitArgs {
             limit_nesting: limits.nesting,
             limit_name_bytes: limits.name_bytes,
             limit_items: limits.items,
+            limit_idle_seconds: limits.idle.as_secs(),
             limit_total_seconds: limits.total.as_secs(),
             limit_memory_mib: MEMORY_MIB,
             limit_feed_readers: FEED_READERS,

@@ -139,6 +139,7 @@ pub fn app(
         }))
         .default_service(web::to(surfaces::nothing_here))
         // The last is the outermost.
+        .wrap(from_fn(middleware::limit_idle))
         .wrap(from_fn(middleware::limit_time))
         .wrap(from_fn(middleware::head))
         .wrap(from_fn(middleware::decode))

@@ -1,20 +1,22 @@
 //! What every request passes, outermost first: the paths' other spellings, its id, its span, its metrics, the rendering
-//! of errors, the decoding of its target, HEAD, and the time it may take.
+//! of errors, the decoding of its target, HEAD, and the time that it and its body may take.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::InternalError;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::{InternalError, PayloadError};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_LENGTH, HeaderName, HeaderValue};
 use actix_web::http::{Method as Http, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use percent_encoding::percent_decode_str;
 use rollcall_telemetry::{
     Method, RequestLabels, ResponseLabels, SurfaceLabels, TraceHeaders, adopt_parent,
@@ -312,6 +314,31 @@ impl MessageBody for Unsent {
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
         Poll::Ready(None)
     }
+}
+
+/// Gives a body up that stalls. Its reader sees an error of the kind `TimedOut` in place of the next piece.
+pub async fn limit_idle<B: MessageBody + 'static>(
+    mut req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let idle = app(&req).limits.idle;
+    let payload = req.take_payload();
+    if matches!(payload, Payload::None) {
+        return next.call(req).await;
+    }
+    // Waiting counts while a piece is asked for, not while what came is worked on.
+    let pieces = stream::unfold(payload, move |mut payload| async move {
+        let piece = match tokio::time::timeout(idle, payload.next()).await {
+            Ok(piece) => piece?,
+            Err(_) => Err(PayloadError::Io(io::ErrorKind::TimedOut.into())),
+        };
+        Some((piece, payload))
+    });
+    // Readers ask once more after the end.
+    req.set_payload(Payload::Stream {
+        payload: Box::pin(pieces.fuse()),
+    });
+    next.call(req).await
 }
 
 /// Ends a request that takes longer than the configured total time. What it stored is swept; its transaction is rolled

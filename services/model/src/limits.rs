@@ -17,6 +17,8 @@ pub struct Limits {
     pub name_bytes: usize,
     /// Sessions in one batch or bulk update.
     pub items: usize,
+    /// Between two pieces of a body that is waited for.
+    pub idle: Duration,
     /// From the first byte of the request to the last of the answer.
     pub total: Duration,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             nesting: 16,
             name_bytes: 255,
             items: 1_000,
+            idle: Duration::from_secs(60),
             total: Duration::from_secs(30 * 60),
         }
     }

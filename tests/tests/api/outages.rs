@@ -58,17 +58,73 @@ async fn s3_away(pool: PgPool) {
     check_away(&app.reader.get(&path).await, "storage_unavailable");
 }
 
-#[sqlx::test(migrations = "../migrations")]
-async fn postgres_away(pool: PgPool) {
-    let proxy = Proxy::to(pool.connect_options().get_port()).await;
-    let app = TestApp::start_with(pool, |config| {
+/// An application that reaches Postgres by a way that can be cut.
+async fn start_behind(pool: PgPool, proxy: &Proxy, transaction_ms: u64) -> TestApp {
+    TestApp::start_with(pool, |config| {
         let mut url =
             reqwest::Url::parse(config.database.database_url.expose_secret()).expect("a URL");
         url.set_port(Some(proxy.port)).expect("a port");
         config.database.database_url = url.as_str().into();
         config.database.database_wait_ms = 500;
+        config.database.database_transaction_ms = transaction_ms;
     })
-    .await;
+    .await
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn postgres_silent(pool: PgPool) {
+    let proxy = Proxy::to(pool.connect_options().get_port()).await;
+    let app = start_behind(pool, &proxy, 1_000).await;
+    app.admin
+        .post_multipart(&app.sessions(), form())
+        .await
+        .result();
+    // Gone without a word: the connections stay, and nothing comes any more.
+    proxy.silence();
+    let asked = app.reader.get("/v1/sessions");
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), asked).await;
+    check_away(
+        &answer.expect("not waited for without end"),
+        "database_unavailable",
+    );
+    // The silent connections are given up, one by one, and new ones do.
+    let recovered = async { while app.reader.get("/v1/sessions").await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), recovered)
+        .await
+        .expect("it recovers");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_row_that_is_locked_for_long(pool: PgPool) {
+    let app =
+        TestApp::start_with(pool, |config| config.database.database_transaction_ms = 500).await;
+    app.admin
+        .post_multipart(&app.sessions(), form())
+        .await
+        .result();
+    let stored = app.stored().await;
+    let mut holder = app.superuser.begin().await.expect("a transaction");
+    sqlx::query("select from sessions for update")
+        .execute(&mut *holder)
+        .await
+        .expect("locked");
+    let change = json!({ "session": { "data": { "a": "1" } } });
+    let path = format!("{}/s", app.sessions());
+    check_away(&app.admin.put(&path, &change).await, "database_unavailable");
+    assert_eq!(
+        app.reader.get("/v1/sessions").await.status,
+        200,
+        "reading goes on"
+    );
+    holder.rollback().await.expect("rolled back");
+    assert_eq!(app.stored().await, stored);
+    app.admin.put(&path, &change).await.result();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn postgres_away(pool: PgPool) {
+    let proxy = Proxy::to(pool.connect_options().get_port()).await;
+    let app = start_behind(pool, &proxy, 30_000).await;
     let first = app.admin.post_multipart(&app.sessions(), form()).await;
     first.result();
     let stored = app.stored().await;

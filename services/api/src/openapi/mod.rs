@@ -108,7 +108,7 @@ fn add_common_errors(document: &mut OpenApi) {
         ),
         (
             "408",
-            "The request took longer than the configured total time.",
+            "The body stopped coming, or the request took longer than the configured total time.",
         ),
         ("500", "Something went wrong on our side."),
         (

@@ -16,6 +16,7 @@ mod repeats;
 mod replace;
 mod revisions;
 mod show;
+mod stalls;
 mod steps;
 mod update;
 mod verdicts;

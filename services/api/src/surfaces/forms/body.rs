@@ -205,6 +205,14 @@ fn body_too_large(limit: usize) -> ApiError {
 
 /// What a client did wrong when its body could not be read to the end.
 pub fn of_payload(error: &PayloadError) -> ApiError {
+    if let PayloadError::Io(error) = error
+        && error.kind() == std::io::ErrorKind::TimedOut
+    {
+        return ApiError::TimedOut(Problem::new(
+            "body_stalled",
+            "the body stopped coming (limit: idle); send it again, whole",
+        ));
+    }
     ApiError::invalid(
         "body_truncated",
         format!("the body ended before its end ({error}); send it again, whole"),
