@@ -103,6 +103,10 @@ async fn a_row_that_is_locked_for_long(pool: PgPool) {
         .await
         .result();
     let stored = app.stored().await;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the superuser's, past the tenants"
+    )]
     let mut holder = app.superuser.begin().await.expect("a transaction");
     sqlx::query("select from sessions for update")
         .execute(&mut *holder)

@@ -3,7 +3,7 @@
 mod docs;
 pub mod forms;
 mod operations;
-pub(crate) mod resources;
+pub mod resources;
 mod tokens;
 
 use actix_web::{HttpRequest, HttpResponse, web};

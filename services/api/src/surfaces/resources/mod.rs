@@ -2,14 +2,14 @@
 
 mod asked;
 mod attachments;
-mod cursor;
+pub mod cursor;
 mod document;
 mod events;
-mod expression;
+pub mod expression;
 mod filters;
 pub mod media;
 mod paging;
-mod parameters;
+pub mod parameters;
 mod projects;
 mod services;
 mod sessions;
