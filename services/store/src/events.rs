@@ -116,16 +116,7 @@ impl Position {
 /// A page of events, in the order of the query.
 pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Event>> {
     let page: Page<Row> = listing::page(tx, &SOURCE, query).await?;
-    let rows = page.rows.into_iter().map(Row::into_event);
-    Ok(Page {
-        rows: rows.collect::<sqlx::Result<_>>()?,
-        has_more: page.has_more,
-    })
-}
-
-/// How many events the query's conditions leave, counted to `most` and no further.
-pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
-    listing::count(tx, &SOURCE, query, most).await
+    page.try_map(Row::into_event)
 }
 
 /// The events after `after` that meet the conditions, in commit order, at most `limit` and about `bytes` of memory.
@@ -155,6 +146,7 @@ pub async fn follow(
         ]),
         limit,
         bytes,
+        count_to: None,
     };
     let page = list(tx, &query).await?;
     let last = page.rows.last().map(|event| event.position);
@@ -209,6 +201,7 @@ pub async fn find(
         start: Start::First,
         limit: 1,
         bytes: PAGE_BYTES,
+        count_to: None,
     };
     Ok(list(tx, &query).await?.rows.pop())
 }

@@ -47,11 +47,6 @@ pub async fn page(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Proje
     listing::page(tx, &SOURCE, query).await
 }
 
-/// How many projects the query's conditions leave, counted to `most` and no further.
-pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
-    listing::count(tx, &SOURCE, query, most).await
-}
-
 /// Whether the organization has the project.
 pub async fn exists(tx: &mut TenantConn, project: ProjectId) -> sqlx::Result<bool> {
     sqlx::query_scalar!(

@@ -57,11 +57,6 @@ pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Servi
     listing::page(tx, &SOURCE, query).await
 }
 
-/// How many services the query's conditions leave, counted to `most` and no further.
-pub async fn count_listed(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
-    listing::count(tx, &SOURCE, query, most).await
-}
-
 /// What a transaction adds to a service's counts.
 pub(crate) struct Count<'a> {
     pub org: OrgId,

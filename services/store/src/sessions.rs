@@ -89,16 +89,7 @@ pub(crate) const SOURCE: Source = Source {
 /// A page of sessions.
 pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Session>> {
     let page: Page<SessionRow> = listing::page(tx, &SOURCE, query).await?;
-    let rows = page.rows.into_iter().map(SessionRow::into_session);
-    Ok(Page {
-        rows: rows.collect::<sqlx::Result<_>>()?,
-        has_more: page.has_more,
-    })
-}
-
-/// How many sessions the query's conditions leave, counted to `most` and no further.
-pub async fn count(tx: &mut TenantConn, query: &Query, most: u32) -> sqlx::Result<u32> {
-    listing::count(tx, &SOURCE, query, most).await
+    page.try_map(SessionRow::into_session)
 }
 
 /// A session as its columns are.

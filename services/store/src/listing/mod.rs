@@ -97,6 +97,8 @@ pub struct Query {
     pub limit: u32,
     /// Bytes of memory that a page is full by, whatever its limit; it has one row at least.
     pub bytes: u32,
+    /// Count the rows of all pages, to so many and no further.
+    pub count_to: Option<u32>,
 }
 
 /// What is listed. Every table has `org_id`.
@@ -300,7 +302,7 @@ struct Listed<T> {
     found: i64,
 }
 
-/// Reads one page with one query. Its rows are in the order asked for, also where they were read from the end.
+/// Reads one page with one query, and one more where the rows are to be counted. Its rows are in the order asked for, also where they were read from the end.
 pub(crate) async fn page<T>(
     tx: &mut TenantConn,
     source: &Source,
@@ -318,11 +320,18 @@ where
     if query.is_backwards() {
         rows.reverse();
     }
-    Ok(Page { rows, has_more })
+    let count = match query.count_to {
+        Some(most) => Some(count(tx, source, query, most).await?),
+        None => None,
+    };
+    Ok(Page {
+        rows,
+        has_more,
+        count,
+    })
 }
 
-/// How many rows the conditions leave, counted to `most` and no further.
-pub(crate) async fn count(
+async fn count(
     tx: &mut TenantConn,
     source: &Source,
     query: &Query,

@@ -112,6 +112,7 @@ fn query(
         start,
         limit: 100,
         bytes: PAGE_BYTES,
+        count_to: None,
     }
 }
 

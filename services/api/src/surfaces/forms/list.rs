@@ -84,6 +84,7 @@ pub async fn list_sessions(
         start,
         limit,
         bytes: PAGE_BYTES,
+        count_to: None,
     };
     let page = app
         .db

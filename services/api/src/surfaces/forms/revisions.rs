@@ -90,6 +90,7 @@ pub async fn list_revisions(
         start,
         limit,
         bytes: PAGE_BYTES,
+        count_to: None,
     };
     let page = app
         .db

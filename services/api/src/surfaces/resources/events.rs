@@ -16,7 +16,7 @@ use super::asked::Asked;
 use super::cursor::Seal;
 use super::document::{Collection, Document, PageLinks, answer};
 use super::filters::{EventFilters, reach};
-use super::paging::{self, NUMBERED_ROWS, Paging, cursor_invalid, meta};
+use super::paging::{self, Paging, cursor_invalid};
 use super::sessions::{SessionPath, named};
 use super::stream;
 use super::wire::EventResource;
@@ -287,7 +287,7 @@ pub async fn list_session_events(
 ) -> Result<HttpResponse, ApiError> {
     let who = allow.who;
     asked.include(&[])?;
-    let (page, count, pager) = app
+    let (page, pager) = app
         .db
         .tenant(who.org, async |tx| {
             let session = named(tx, &who, &path.id).await?;
@@ -297,26 +297,12 @@ pub async fn list_session_events(
             let listing = format!("events of {}", session.id);
             let pager = paging.read(&who, &asked, &listing, (conditions, BY_REVISION))?;
             let page = events::list(tx, &pager.query).await?;
-            let count = match pager.is_numbered() {
-                true => Some(events::count(tx, &pager.query, NUMBERED_ROWS + 1).await?),
-                false => None,
-            };
-            Ok::<_, ApiError>((page, count, pager))
+            Ok::<_, ApiError>((page, pager))
         })
         .await?;
     let place = |event: &events::Event| vec![Value::Number(event.revision)];
-    let links = pager.links(&asked, &page, count, place);
-    let data = page
-        .rows
-        .iter()
-        .map(|event| EventResource::of(event, &asked.base));
     answer(
         &asked,
-        &Collection {
-            links,
-            data: data.collect(),
-            included: None,
-            meta: meta(count),
-        },
+        &pager.collection(&asked, &page, place, EventResource::of),
     )
 }

@@ -7,14 +7,14 @@ use utoipa::IntoParams;
 
 use super::asked::Asked;
 use super::cursor::Seal;
-use super::document::{PageLinks, PageMeta};
+use super::document::{Collection, PageLinks, PageMeta};
 use crate::auth::Principal;
 use crate::error::{ApiError, Problem};
 
 /// Rows of a page, at most; and as many where nothing is asked for, as tools of before paging read one page only.
 const MAX_SIZE: u32 = 1_000;
 /// Rows that pages by number reach, and that are counted.
-pub const NUMBERED_ROWS: u32 = 10_000;
+const NUMBERED_ROWS: u32 = 10_000;
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
@@ -88,6 +88,8 @@ impl Paging {
                 start,
                 limit,
                 bytes: PAGE_BYTES,
+                // One more tells that there are more.
+                count_to: number.map(|_| NUMBERED_ROWS + 1),
             },
             number,
             seal,
@@ -96,22 +98,33 @@ impl Paging {
 }
 
 impl Pager {
-    /// Whether all resources are to be counted.
-    pub fn is_numbered(&self) -> bool {
-        self.number.is_some()
-    }
-
-    /// The links of a page that was read; `place` gives a row's place, `count` what was counted, to one more than
-    /// [`NUMBERED_ROWS`].
-    pub fn links<T>(
+    /// The document of a page that was read; `place` gives a row's place, `show` the row as clients see it.
+    pub fn collection<T, R>(
         &self,
         asked: &Asked,
         page: &Page<T>,
-        count: Option<u32>,
+        place: impl Fn(&T) -> Vec<Value>,
+        show: impl Fn(&T, &str) -> R,
+    ) -> Collection<R> {
+        Collection {
+            links: self.links(asked, page, place),
+            data: page.rows.iter().map(|row| show(row, &asked.base)).collect(),
+            included: None,
+            meta: page.count.map(|count| PageMeta {
+                total: count.min(NUMBERED_ROWS),
+                has_more_than_total: (count > NUMBERED_ROWS).then_some(true),
+            }),
+        }
+    }
+
+    fn links<T>(
+        &self,
+        asked: &Asked,
+        page: &Page<T>,
         place: impl Fn(&T) -> Vec<Value>,
     ) -> PageLinks {
         match self.number {
-            Some(number) => self.numbered_links(asked, number, count.unwrap_or_default()),
+            Some(number) => self.numbered_links(asked, number, page.count.unwrap_or_default()),
             None => {
                 let cursor = |row: Option<&T>| row.map(|row| self.seal.write(&place(row)));
                 let is_backwards = matches!(self.query.start, Start::Before(_));
@@ -156,14 +169,6 @@ impl Pager {
             last: (count <= NUMBERED_ROWS && pages > 0).then(|| at(pages - 1)),
         }
     }
-}
-
-/// What was counted, for the client.
-pub fn meta(count: Option<u32>) -> Option<PageMeta> {
-    count.map(|count| PageMeta {
-        total: count.min(NUMBERED_ROWS),
-        has_more_than_total: (count > NUMBERED_ROWS).then_some(true),
-    })
 }
 
 /// A `page[size]`.

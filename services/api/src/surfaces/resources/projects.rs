@@ -11,7 +11,7 @@ use super::Common;
 use super::asked::Asked;
 use super::document::{Collection, Document, answer};
 use super::filters::reach;
-use super::paging::{NUMBERED_ROWS, Paging, meta};
+use super::paging::Paging;
 use super::wire::ProjectResource;
 use crate::App;
 use crate::auth::{Allow, perm};
@@ -51,31 +51,18 @@ pub async fn list_projects(
     asked.include(&[])?;
     let conditions = reach(&who, columns::ID).into_iter().collect();
     let pager = paging.read(&who, &asked, "projects", (conditions, BY_NUMBER))?;
-    let (page, count) = app
+    let page = app
         .db
         .tenant(who.org, async |tx| {
-            let page = projects::page(tx, &pager.query).await?;
-            let count = match pager.is_numbered() {
-                true => Some(projects::count(tx, &pager.query, NUMBERED_ROWS + 1).await?),
-                false => None,
-            };
-            Ok::<_, ApiError>((page, count))
+            projects::page(tx, &pager.query)
+                .await
+                .map_err(ApiError::from)
         })
         .await?;
     let place = |project: &projects::Project| vec![Value::Number(project.project_id)];
-    let links = pager.links(&asked, &page, count, place);
-    let data = page
-        .rows
-        .iter()
-        .map(|project| ProjectResource::of(project, &asked.base));
     answer(
         &asked,
-        &Collection {
-            links,
-            data: data.collect(),
-            included: None,
-            meta: meta(count),
-        },
+        &pager.collection(&asked, &page, place, ProjectResource::of),
     )
 }
 
@@ -115,6 +102,7 @@ pub async fn get_project(
         start: Start::First,
         limit: 1,
         bytes: PAGE_BYTES,
+        count_to: None,
     };
     let found = app
         .db

@@ -10,7 +10,7 @@ use super::Common;
 use super::asked::Asked;
 use super::document::{Collection, Document, answer};
 use super::filters::ServiceFilters;
-use super::paging::{NUMBERED_ROWS, Paging, meta};
+use super::paging::Paging;
 use super::wire::ServiceResource;
 use crate::App;
 use crate::auth::{Allow, perm};
@@ -45,31 +45,18 @@ pub async fn list_services(
     let who = allow.who;
     asked.include(&[])?;
     let pager = paging.read(&who, &asked, "services", filters.read(&who)?)?;
-    let (page, count) = app
+    let page = app
         .db
         .tenant(who.org, async |tx| {
-            let page = services::list(tx, &pager.query).await?;
-            let count = match pager.is_numbered() {
-                true => Some(services::count_listed(tx, &pager.query, NUMBERED_ROWS + 1).await?),
-                false => None,
-            };
-            Ok::<_, ApiError>((page, count))
+            services::list(tx, &pager.query)
+                .await
+                .map_err(ApiError::from)
         })
         .await?;
     let place = |service: &services::Service| vec![Value::Text(service.name.clone())];
-    let links = pager.links(&asked, &page, count, place);
-    let data = page
-        .rows
-        .iter()
-        .map(|service| ServiceResource::of(service, &asked.base));
     answer(
         &asked,
-        &Collection {
-            links,
-            data: data.collect(),
-            included: None,
-            meta: meta(count),
-        },
+        &pager.collection(&asked, &page, place, ServiceResource::of),
     )
 }
 
@@ -104,6 +91,7 @@ pub async fn get_service(
         start: rollcall_store::listing::Start::First,
         limit: 1,
         bytes: PAGE_BYTES,
+        count_to: None,
     };
     let found = app
         .db

@@ -13,7 +13,7 @@ use super::Common;
 use super::asked::Asked;
 use super::document::{Collection, Document, Relationship, answer};
 use super::filters::SessionFilters;
-use super::paging::{NUMBERED_ROWS, Paging, meta};
+use super::paging::Paging;
 use super::wire::{AttachmentResource, ServiceResource, SessionResource, services_of};
 use crate::App;
 use crate::auth::{Allow, Principal, perm};
@@ -56,33 +56,19 @@ pub async fn list_all_sessions(
     let who = allow.who;
     let include = asked.include(&INCLUDES)?;
     let pager = paging.read(&who, &asked, "sessions", filters.read(&who)?)?;
-    let (page, count, included) = app
+    let (page, included) = app
         .db
         .tenant(who.org, async |tx| {
             let page = sessions::list(tx, &pager.query).await?;
-            let count = match pager.is_numbered() {
-                true => Some(sessions::count(tx, &pager.query, NUMBERED_ROWS + 1).await?),
-                false => None,
-            };
             let included = included(tx, &page.rows, &include, &asked.base).await?;
-            Ok::<_, ApiError>((page, count, included))
+            Ok::<_, ApiError>((page, included))
         })
         .await?;
     let columns = pager.query.order.columns;
-    let links = pager.links(&asked, &page, count, |session| place(session, columns));
-    let data = page
-        .rows
-        .iter()
-        .map(|session| SessionResource::of(session, &asked.base));
-    answer(
-        &asked,
-        &Collection {
-            links,
-            data: data.collect(),
-            included,
-            meta: meta(count),
-        },
-    )
+    let place = |session: &Session| place(session, columns);
+    let mut document = pager.collection(&asked, &page, place, SessionResource::of);
+    document.included = included;
+    answer(&asked, &document)
 }
 
 fn place(session: &Session, columns: &[Column]) -> Vec<Value> {
@@ -303,6 +289,7 @@ fn by_names(names: Vec<String>) -> Query {
     Query {
         limit: u32::try_from(names.len()).unwrap_or(u32::MAX),
         bytes: PAGE_BYTES,
+        count_to: None,
         conditions: vec![Condition::OneOf(NAME, names)],
         order: Order {
             columns: &[NAME],
