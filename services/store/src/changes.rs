@@ -158,11 +158,6 @@ impl Plan {
         };
         (count.active != 0 || count.total != 0).then_some(count)
     }
-
-    /// The revision that the first step follows; 0 where it is the first of all.
-    fn base_revision(&self) -> i64 {
-        self.base.as_ref().map_or(0, |session| session.revision)
-    }
 }
 
 /// A batch's first step is within bounds however large it is; a session alone has its own limit.
@@ -178,6 +173,8 @@ fn within(decision: Decision, to_write: &mut usize) -> Decision {
 }
 
 /// Locks the sessions that exist, in the order of their ids, and sees which services do.
+///
+/// They are looked up one by one, in the order given: a join could read them all, and in any order.
 async fn lock(
     tx: &mut TenantConn,
     changes: &[SessionChange],
@@ -187,8 +184,11 @@ async fn lock(
     let orgs: Vec<Uuid> = firsts.iter().map(|change| change.org.0).collect();
     let services: Vec<String> = firsts.iter().map(|change| change.service.clone()).collect();
     let ids: Vec<Uuid> = pending.keys().map(|id| id.0).collect();
-    let known: HashSet<i64> = sqlx::query_scalar!(
-        r#"select c.at as "at!" from unnest($1::uuid[], $2::text[]) with ordinality c(org_id, service, at)
+    // The statements from here on look up keys, whatever the values: to plan each anew, under row-level security and with
+    // as many indexes as there are, would take longer than to run it.
+    let known: HashSet<i64> = sqlx::query!(
+        r#"select c.at as "at!", set_config('plan_cache_mode', 'force_generic_plan', true) as mode
+           from unnest($1::uuid[], $2::text[]) with ordinality c(org_id, service, at)
            join services v on v.org_id = c.org_id and v.name = c.service"#,
         &orgs,
         &services
@@ -196,6 +196,7 @@ async fn lock(
     .fetch_all(tx.conn())
     .await?
     .into_iter()
+    .map(|row| row.at)
     .collect();
     let mut rows = sqlx::query_as!(
         SessionRow,
@@ -203,8 +204,9 @@ async fn lock(
                   s.created_at, s.saved_at, s.received_at, s.received_from, s.deleted,
                   s.points as "points: Json<rollcall_model::Points>", s.revision
            from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
-           join sessions s on s.org_id = c.org_id and s.id = c.id
-           order by s.org_id, s.id for update of s"#,
+           cross join lateral (
+               select * from sessions s where s.org_id = c.org_id and s.id = c.id for update
+           ) s"#,
         &orgs,
         &ids
     )
@@ -355,7 +357,7 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
          set source_id = n.source_id, unit_id = n.unit_id, created_at = n.created_at, saved_at = n.saved_at,
              received_at = n.received_at, received_from = n.received_from, deleted = n.deleted, points = n.points,
              revision = n.revision, state = n.state, active = n.active, label = n.label, username = n.username,
-             remote = n.remote, footprint = n.footprint
+             remote = n.remote, footprint = n.footprint, event_txid = greatest(pg_current_xact_id(), s.event_txid)
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
                      $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[], $12::text[], $13::bool[],
                      $14::text[], $15::text[], $16::text[], $17::bigint[])
@@ -385,7 +387,8 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
     .map(|_| ())
 }
 
-/// Writes an event for every step. Their order in the feed is that of the revisions: see the column `txid`.
+/// Writes an event for every step. Their order in the feed is that of the revisions: see the column `txid`, which the
+/// session's row has by now.
 async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
     let steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
     if steps.is_empty() {
@@ -396,24 +399,17 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
     let snapshots: Vec<Json<&Session>> = sessions.iter().map(|session| Json(*session)).collect();
     let contexts: Vec<Option<&Value>> = steps.iter().map(|step| step.context.as_ref()).collect();
     let changed: Vec<Json<&Vec<String>>> = steps.iter().map(|step| Json(&step.changed)).collect();
-    let based: Vec<i64> = plans
-        .iter()
-        .flat_map(|plan| plan.steps.iter().map(|_| plan.base_revision()))
-        .collect();
     let c = Columns::of(&sessions);
     sqlx::query!(
         "insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
                              context, changed, footprint, txid)
          select n.org_id, n.session_id, n.revision, n.type, n.project_id, n.service, n.kind, n.at, n.saved_at, n.session,
                 n.context, array(select jsonb_array_elements_text(n.changed)), n.footprint,
-                greatest(pg_current_xact_id(), before.txid)
+                (select s.event_txid from sessions s where s.org_id = n.org_id and s.id = n.session_id)
          from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[],
-                     $14::bigint[])
+                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[])
               with ordinality n(org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                                context, changed, footprint, based, step)
-         left join events before
-             on before.org_id = n.org_id and before.session_id = n.session_id and before.revision = n.based
+                                context, changed, footprint, step)
          order by n.step",
         &c.org,
         &c.id,
@@ -427,8 +423,7 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
         &snapshots as _,
         &contexts as _,
         &changed as _,
-        &c.footprint,
-        &based
+        &c.footprint
     )
     .execute(tx.conn())
     .await?;

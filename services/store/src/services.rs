@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use rollcall_model::OrgId;
 use sqlx::FromRow;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::TenantConn;
 use crate::listing::{self, Query, Source};
@@ -75,33 +74,41 @@ pub(crate) async fn count<'a>(
         let sum = sums.entry((count.org, count.service)).or_default();
         *sum = (sum.0 + count.active, sum.1 + count.total);
     }
-    if sums.is_empty() {
-        return Ok(());
+    for ((org, service), (active, total)) in sums {
+        add(tx, org, service, (active, total)).await?;
     }
-    let orgs: Vec<Uuid> = sums.keys().map(|(org, _)| org.0).collect();
-    let services: Vec<String> = sums.keys().map(|(_, name)| (*name).to_owned()).collect();
-    let active: Vec<i64> = sums.values().map(|sum| sum.0).collect();
-    let total: Vec<i64> = sums.values().map(|sum| sum.1).collect();
-    sqlx::query!(
-        "with added as (
-             select n.*, free.slot
-             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) n(org_id, service, active, total)
-             left join lateral (
-                 select c.slot from service_counts c where c.org_id = n.org_id and c.service = n.service
-                 limit 1 for update skip locked
-             ) free on true
-         ), done as (
-             update service_counts c set active = c.active + a.active, total = c.total + a.total
-             from added a where c.org_id = a.org_id and c.service = a.service and c.slot = a.slot
-         )
-         insert into service_counts (org_id, service, active, total)
-         select org_id, service, active, total from added where slot is null",
-        &orgs,
-        &services,
-        &active,
-        &total
+    Ok(())
+}
+
+/// Adds to one service's counts: single values, so that Postgres plans the statement once.
+async fn add(
+    tx: &mut TenantConn,
+    org: OrgId,
+    service: &str,
+    (active, total): (i64, i64),
+) -> sqlx::Result<()> {
+    let added = sqlx::query!(
+        "update service_counts set active = active + $3, total = total + $4
+         where org_id = $1 and service = $2 and slot = (
+             select slot from service_counts where org_id = $1 and service = $2 limit 1 for update skip locked
+         )",
+        org.0,
+        service,
+        active,
+        total
     )
     .execute(tx.conn())
-    .await
-    .map(|_| ())
+    .await?;
+    if added.rows_affected() == 0 {
+        sqlx::query!(
+            "insert into service_counts (org_id, service, active, total) values ($1, $2, $3, $4)",
+            org.0,
+            service,
+            active,
+            total
+        )
+        .execute(tx.conn())
+        .await?;
+    }
+    Ok(())
 }
