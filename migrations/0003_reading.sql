@@ -44,8 +44,9 @@ alter table sessions no force row level security;
 alter table events no force row level security;
 update sessions set state = case when deleted then 'deleted' else 'saved' end, active = not deleted,
     footprint = octet_length(points::text) + 256 * (1 + (select count(*) from jsonb_object_keys(points)));
-update events set footprint = octet_length(session::text)
-    + 256 * (1 + (select count(*) from jsonb_object_keys(session -> 'points')));
+-- What a later revision changed is not known any more.
+update events set changed = case revision when 1 then array[''] else '{}' end,
+    footprint = octet_length(session::text) + 256 * (1 + (select count(*) from jsonb_object_keys(session -> 'points')));
 insert into service_counts (org_id, service, active, total)
     select org_id, service, count(*) filter (where active), count(*) from sessions group by org_id, service;
 alter table sessions force row level security;

@@ -166,3 +166,51 @@ async fn an_own_row_cannot_be_given_away(pool: PgPool) {
         assert_eq!(code.as_deref(), Some("42501"), "{table}: {refused}");
     }
 }
+
+/// What 0.1's first schema held is in the columns and counts of the next.
+#[sqlx::test]
+async fn the_reading_side_takes_over_what_is_there(pool: PgPool) {
+    for migration in [
+        "create table _sqlx_migrations (version bigint, success boolean)",
+        include_str!("../../../migrations/0001_tenants.sql"),
+        include_str!("../../../migrations/0002_sessions.sql"),
+        "insert into organizations (org_id, name) values (uuid '00000000-0000-0000-0000-000000000001', 'a');
+         insert into projects (org_id, name) select org_id, 'p' from organizations;
+         insert into services (org_id, name, project_id, kind) select org_id, 'forms-1', project_id, 'form' from projects;
+         insert into sessions
+             select org_id, gen_random_uuid(), project_id, 'forms-1', 'form', 's' || n, 'u', now(), now(), now(), 'k', n % 4 = 0,
+                    '{\"a\": \"b\"}', 2
+             from projects, generate_series(1, 10) n;
+         insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session)
+             select org_id, id, n, 'created', project_id, service, kind, now(), now(), to_jsonb(s)
+             from sessions s, generate_series(1, 2) n",
+        include_str!("../../../migrations/0003_reading.sql"),
+    ] {
+        sqlx::raw_sql(migration).execute(&pool).await.expect("it runs");
+    }
+    let states = strings(
+        &pool,
+        "select state || ' ' || active || ' ' || count(*) from sessions where footprint between 512 and 1024
+         group by state, active order by 1",
+    );
+    assert_eq!(states.await, ["deleted false 2", "saved true 8"]);
+    let counts = strings(
+        &pool,
+        "select active || ' of ' || total from service_counts",
+    );
+    assert_eq!(counts.await, ["8 of 10"]);
+    let changed = strings(
+        &pool,
+        "select distinct revision || changed::text from events order by 1",
+    );
+    assert_eq!(changed.await, ["1{\"\"}", "2{}"]);
+    let late = strings(
+        &pool,
+        "select s.id::text from sessions s join events e on e.session_id = s.id where e.txid > s.event_txid",
+    );
+    assert_eq!(
+        late.await,
+        [""; 0],
+        "an event that comes is never before those that are there"
+    );
+}
