@@ -12,6 +12,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::App;
 use crate::auth;
 use crate::error::{ApiError, JsonApiErrors, Problem};
+use crate::surfaces::resources::Common;
+use crate::surfaces::resources::asked::Asked;
 
 /// Eight hours, as the contract has it.
 const DEFAULT_MAX_AGE_SECONDS: u64 = 28_800;
@@ -58,13 +60,14 @@ struct KeySet {
 /// Get a token for a key
 ///
 /// Authenticate with HTTP Basic: a token buys no token.
-#[utoipa::path(tag = "credentials", params(TokenQuery), security(("basic" = [])), responses(
+#[utoipa::path(tag = "credentials", params(TokenQuery, Common), security(("basic" = [])), responses(
     (status = 200, description = "The token.", body = TokenDocument),
     (status = 503, description = "No signing key is configured here.", body = JsonApiErrors),
 ))]
 #[get("/v1/auth")]
 async fn create_token(
     req: HttpRequest,
+    asked: Asked,
     query: web::Query<TokenQuery>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, ApiError> {
@@ -93,9 +96,11 @@ async fn create_token(
     let document = TokenDocument {
         meta: TokenMeta { token },
     };
+    let style = asked.style()?;
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
-        .json(document))
+        .content_type(style.media_type)
+        .body(style.json(&document).map_err(anyhow::Error::new)?))
 }
 
 /// List the public keys that tokens are signed with

@@ -102,6 +102,12 @@ async fn pretty_indents_by_four_everywhere(pool: PgPool) {
         let off = app.reader.get(&format!("{path}{joint}pretty=false")).await;
         assert_eq!(off.text().lines().count(), 1, "{path}");
     }
+    let token = app.admin.get("/v1/auth?pretty").await;
+    assert!(
+        token.text().starts_with("{\n    \"meta\""),
+        "{}",
+        token.text()
+    );
     let denied = app.anonymous().get("/v1/sessions?pretty").await;
     assert!(
         denied.text().starts_with("{\n    \"errors\""),

@@ -1,6 +1,6 @@
 //! The resources surface: JSON:API over every kind of session (seed 002; proxy-and-broker contract §1 and its decisions).
 
-mod asked;
+pub mod asked;
 mod attachments;
 pub mod cursor;
 mod document;
@@ -11,6 +11,7 @@ pub mod media;
 mod paging;
 pub mod parameters;
 mod projects;
+mod root;
 mod services;
 mod sessions;
 mod stream;
@@ -30,6 +31,7 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(
         scope::scope("/v1")
             .wrap(from_fn(auth::authenticate))
+            .service(root::get_root)
             .service(sessions::list_all_sessions)
             .service(sessions::get_session)
             .service(sessions::list_session_service_names)
@@ -51,7 +53,7 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the shape for the document; `Asked` reads them")]
-struct Common {
+pub struct Common {
     /// Indent the document by 4 spaces; `false`, `off`, `no` and `0` do not.
     #[param(example = true)]
     pretty: Option<bool>,
