@@ -5,6 +5,7 @@
 mod change;
 mod event;
 mod ids;
+pub mod ingest;
 mod limits;
 mod permission;
 mod point;
