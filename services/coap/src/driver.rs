@@ -1,0 +1,152 @@
+//! An [`Endpoint`] on UDP sockets: what comes in is read before anything is answered, a socket's errors end nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rand::Rng;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::endpoint::Endpoint;
+use crate::types::{Event, Time};
+
+/// Datagrams that are read before the first of them is answered.
+const BATCH: usize = 64;
+/// A UDP datagram has no more.
+const MAX_DATAGRAM: usize = 65_535;
+/// What the kernel may keep of datagrams that were not read yet, in bytes: the default overflows on the first burst.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// What is mounted on an endpoint.
+pub trait App: Send {
+    /// What reaches the app from elsewhere in the program.
+    type Command: Send;
+
+    /// Something came from the network. Requests may be answered now or later.
+    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event);
+
+    /// Something came from the program.
+    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Self::Command);
+}
+
+/// Binds a socket that others may share, each getting its part of the peers.
+pub fn bind(address: SocketAddr, is_shared: bool) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    // The kernel may give less; that is no error.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// An endpoint with its socket and its app.
+pub struct Driver<A: App> {
+    socket: UdpSocket,
+    endpoint: Endpoint,
+    app: A,
+    commands: mpsc::Receiver<A::Command>,
+    started: Instant,
+    buffer: Vec<u8>,
+}
+
+impl<A: App> Driver<A> {
+    /// Must be called within a tokio runtime.
+    pub fn new(
+        socket: std::net::UdpSocket,
+        config: Config,
+        app: A,
+        commands: mpsc::Receiver<A::Command>,
+    ) -> io::Result<Self> {
+        let mut seed = [0; 32];
+        rand::rng().fill_bytes(&mut seed);
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let epoch_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self {
+            socket: UdpSocket::from_std(socket)?,
+            endpoint: Endpoint::new(config, seed, epoch_ms),
+            app,
+            commands,
+            started: Instant::now(),
+            buffer: vec![0; MAX_DATAGRAM],
+        })
+    }
+
+    /// Runs until the senders of commands are gone.
+    pub async fn run(mut self) {
+        loop {
+            let due = self.endpoint.poll_timeout().map(|due| self.started + due);
+            let timer = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ready = self.socket.readable() => match ready {
+                    Ok(()) => self.receive(),
+                    Err(error) => tracing::warn!(%error, "cannot wait for the socket; going on"),
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                () = timer => {}
+            }
+            let now = self.started.elapsed();
+            self.endpoint.handle_timeout(now);
+            self.drain(now).await;
+        }
+    }
+
+    fn receive(&mut self) {
+        let now = self.started.elapsed();
+        for _ in 0..BATCH {
+            match self.socket.try_recv_from(&mut self.buffer) {
+                Ok((length, from)) => self.endpoint.receive(now, from, &self.buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // What one peer's address brings about (such as ICMP's refusals) is no reason to stop listening to others.
+                Err(error) => tracing::debug!(%error, "a datagram could not be received"),
+            }
+        }
+    }
+
+    fn command(&mut self, command: A::Command) {
+        let now = self.started.elapsed();
+        self.app.command(&mut self.endpoint, now, command);
+        for _ in 1..BATCH {
+            let Ok(command) = self.commands.try_recv() else {
+                return;
+            };
+            self.app.command(&mut self.endpoint, now, command);
+        }
+    }
+
+    async fn drain(&mut self, now: Time) {
+        while let Some(event) = self.endpoint.poll_event() {
+            self.app.event(&mut self.endpoint, now, event);
+        }
+        while let Some((to, bytes)) = self.endpoint.poll_transmit() {
+            let sent = match self.socket.try_send_to(&bytes, to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.send_to(&bytes, to).await
+                }
+                sent => sent,
+            };
+            if let Err(error) = sent {
+                tracing::debug!(%error, %to, "a datagram could not be sent");
+            }
+        }
+    }
+}
