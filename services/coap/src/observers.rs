@@ -191,7 +191,7 @@ impl Observers {
         self.held.get_mut(&id)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (ObserverId, &Observer)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ObserverId, &Observer)> {
         self.held.iter().map(|(id, observer)| (*id, observer))
     }
 

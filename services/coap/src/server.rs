@@ -574,7 +574,7 @@ impl Endpoint {
     }
 
     /// Every observer: its name, and the path and the query that it asked for.
-    pub fn observers(&self) -> impl Iterator<Item = (ObserverId, &[String], &[String])> {
+    pub fn observers(&self) -> impl ExactSizeIterator<Item = (ObserverId, &[String], &[String])> {
         let describe = |(id, observer)| {
             let observer: &crate::observers::Observer = observer;
             (id, &observer.path[..], &observer.query[..])

@@ -6,6 +6,7 @@ mod labels;
 mod metrics;
 mod otlp;
 mod parent;
+mod relay;
 mod setup;
 
 pub use labels::{
@@ -15,6 +16,7 @@ pub use labels::{
 };
 pub use metrics::{Histograms, InFlight, Metrics};
 pub use parent::{TraceHeaders, adopt_parent};
+pub use relay::RelayMetrics;
 pub use setup::{LogFormat, Telemetry, TelemetryArgs, init};
 
 /// The version of this build, as traces and `rollcall_build_info` tell it.

@@ -162,13 +162,13 @@ impl Drop for InFlight {
 
 /// A registry and the names in it, so that the list of names cannot drift from what is registered.
 #[derive(Default)]
-struct Table {
-    registry: Registry,
+pub(crate) struct Table {
+    pub(crate) registry: Registry,
     names: Vec<&'static str>,
 }
 
 impl Table {
-    fn add<M: Metric + Clone + Default>(&mut self, name: &'static str, help: &str) -> M {
+    pub(crate) fn add<M: Metric + Clone + Default>(&mut self, name: &'static str, help: &str) -> M {
         self.register(name, help, M::default())
     }
 
@@ -193,7 +193,7 @@ impl Table {
         metric
     }
 
-    fn names_with_build_info(&mut self) -> Vec<&'static str> {
+    pub(crate) fn names_with_build_info(&mut self) -> Vec<&'static str> {
         let info = Info::new([("version", VERSION)]);
         self.registry
             .register("rollcall_build", "The version that runs", info);

@@ -1,0 +1,263 @@
+//! What a relay is told: a TOML file, and flags or environment variables over it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use rollcall_coap::Network;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, env = "ROLLCALL_RELAY_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// Folder for the spool, instead of the file's `data_dir`
+    #[arg(long, env = "ROLLCALL_RELAY_DATA_DIR", value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The cloud's address, instead of the file's `cloud.url`
+    #[arg(long, env = "ROLLCALL_RELAY_CLOUD_URL", value_name = "URL")]
+    pub cloud_url: Option<String>,
+
+    /// The relay's key as `id:secret`, instead of the file's `cloud.key` or `cloud.key_file`
+    #[arg(
+        long,
+        env = "ROLLCALL_RELAY_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<SecretString>,
+}
+
+/// A relay's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder for the spool: `/var/lib/rollcall-relay`.
+    pub data_dir: PathBuf,
+    /// Where events go. Without it they stay in the spool.
+    #[serde(default)]
+    pub cloud: Option<Cloud>,
+    #[serde(default)]
+    pub spool: SpoolConfig,
+    #[serde(default)]
+    pub monitor: Monitor,
+    /// Transmitters that this relay hosts.
+    #[serde(default, rename = "transmitter")]
+    pub transmitters: Vec<TransmitterConfig>,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cloud {
+    /// The api's address: `https://rollcall.example.com`.
+    pub url: String,
+    /// `id:secret`, as `rollcall-api admin relay create` prints it.
+    #[serde(default)]
+    pub key: Option<SecretString>,
+    /// A file that holds the key.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+/// The bounds of the spool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolConfig {
+    /// Events may take this much; then the oldest give way, and a gap record says which.
+    pub max_mib: u64,
+    /// The spool does not grow while the disk has less than this left.
+    pub min_free_mib: u64,
+}
+
+impl Default for SpoolConfig {
+    fn default() -> Self {
+        Self {
+            max_mib: 256,
+            min_free_mib: 64,
+        }
+    }
+}
+
+/// Where the relay tells how it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitor {
+    /// `/metrics`, `/healthz` and `/status` are served here.
+    pub listen: SocketAddr,
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9684)),
+        }
+    }
+}
+
+/// A transmitter that the relay hosts: devices write to it as to the box.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransmitterConfig {
+    /// The service's name in the store; unique in the organization.
+    pub name: String,
+    /// CoAP over UDP: `127.0.0.1:5683`.
+    pub listen: SocketAddr,
+    /// Page a guest by itself once the goal is reached (pager contract, L16).
+    #[serde(default)]
+    pub auto_page: bool,
+    /// Sockets that share the port, each with a thread's work.
+    #[serde(default = "workers")]
+    pub workers: usize,
+    /// Who may get large answers, and write, without showing that its address is its own (RFC 9175): networks such as
+    /// `10.0.0.0/8`. Loopback, private and link-local ranges where absent.
+    #[serde(default)]
+    pub trusted: Option<Vec<String>>,
+}
+
+fn workers() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(2)
+}
+
+impl Config {
+    /// Reads the file and what is set over it.
+    pub fn read(args: &ConfigArgs) -> Result<Self> {
+        let path = args.config.display();
+        let text = std::fs::read_to_string(&args.config)
+            .with_context(|| format!("read --config {path}"))?;
+        let mut config: Self =
+            toml::from_str(&text).with_context(|| format!("read --config {path}"))?;
+        if let Some(folder) = &args.data_dir {
+            config.data_dir.clone_from(folder);
+        }
+        if let Some(url) = &args.cloud_url {
+            let cloud = config.cloud.get_or_insert_with(|| Cloud {
+                url: String::new(),
+                key: None,
+                key_file: None,
+            });
+            cloud.url.clone_from(url);
+        }
+        if let Some(key) = &args.key {
+            let cloud = config
+                .cloud
+                .as_mut()
+                .context("--key needs a cloud: set cloud.url in the file, or --cloud-url")?;
+            cloud.key = Some(key.clone());
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Says what cannot work before anything is started.
+    pub fn check(&self) -> Result<()> {
+        for (at, transmitter) in self.transmitters.iter().enumerate() {
+            let name = &transmitter.name;
+            let is_fine = (1..=200).contains(&name.len()) && !name.chars().any(char::is_control);
+            ensure!(
+                is_fine,
+                "transmitter {}: `name` has 1 to 200 bytes and no control characters",
+                at + 1
+            );
+            transmitter.networks()?;
+            for other in &self.transmitters[..at] {
+                ensure!(
+                    other.name != *name,
+                    "two transmitters are called `{name}`; a name is unique"
+                );
+                let is_same = other.listen == transmitter.listen && transmitter.listen.port() != 0;
+                ensure!(
+                    !is_same,
+                    "two transmitters listen on {}; give each a port",
+                    other.listen
+                );
+            }
+        }
+        if !self.monitor.listen.ip().is_loopback() {
+            bail!(
+                "monitor.listen is {}: it has no login, so it stays on a loopback address",
+                self.monitor.listen
+            );
+        }
+        ensure!(self.spool.max_mib > 0, "spool.max_mib is at least 1");
+        Ok(())
+    }
+}
+
+impl Cloud {
+    /// The key, from wherever it is.
+    pub fn key(&self) -> Result<SecretString> {
+        if let Some(key) = &self.key {
+            return Ok(key.clone());
+        }
+        let path: &Path = self.key_file.as_deref().context(
+            "there is no key: set cloud.key_file in the file, or ROLLCALL_RELAY_KEY; `rollcall-api admin relay create` makes one",
+        )?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("read cloud.key_file {}", path.display()))?;
+        Ok(SecretString::from(text.trim().to_owned()))
+    }
+}
+
+impl TransmitterConfig {
+    /// The trusted networks.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        let Some(trusted) = &self.trusted else {
+            return Ok(Network::local());
+        };
+        let parse = |text: &String| {
+            text.parse()
+                .with_context(|| format!("transmitter `{}`: `trusted`", self.name))
+        };
+        trusted.iter().map(parse).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_is_enough_and_mistakes_are_named() {
+        let config: Config = toml::from_str(
+            "data_dir = \"/tmp/x\"\n[[transmitter]]\nname = \"desk\"\nlisten = \"127.0.0.1:5683\"\n",
+        )
+        .unwrap();
+        config.check().unwrap();
+        assert_eq!(config.spool.max_mib, 256);
+        let mistake = toml::from_str::<Config>("data_dir = \"/tmp/x\"\nspol = 1\n").unwrap_err();
+        assert!(mistake.to_string().contains("spol"), "{mistake}");
+    }
+
+    #[test]
+    fn names_and_ports_are_unique() {
+        let with = |second: &str| {
+            let text = format!(
+                "data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n[[transmitter]]\n{second}"
+            );
+            toml::from_str::<Config>(&text)
+                .unwrap()
+                .check()
+                .map_err(|e| e.to_string())
+        };
+        assert!(
+            with("name = \"a\"\nlisten = \"127.0.0.1:2\"")
+                .unwrap_err()
+                .contains("`a`")
+        );
+        assert!(
+            with("name = \"b\"\nlisten = \"127.0.0.1:1\"")
+                .unwrap_err()
+                .contains("127.0.0.1:1")
+        );
+        assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"").is_ok());
+        assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"\ntrusted = [\"10/8\"]").is_err());
+    }
+}

@@ -1,0 +1,481 @@
+//! Sends what waits in the spool to the cloud: in order per service, again until there is an answer, and past what the
+//! cloud will never take.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::RngExt;
+use rollcall_model::ingest::{
+    self, RelayReport, ServiceReport, SpoolReport, Verdict, VerdictStatus, Verdicts,
+};
+use rollcall_pager::Transmitter;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::metrics::Metrics;
+use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue, read_published};
+use crate::wire;
+
+/// How often a relay that has nothing to send says that it is there.
+const GREET_EVERY: Duration = Duration::from_secs(30);
+/// Pauses after failures: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the cloud may take over a batch.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same events fail the cloud itself so often, and they are taken for the reason.
+const MAX_INTERNAL_ERRORS: u32 = 3;
+/// Least bytes that are worth compressing.
+const COMPRESS_FROM: usize = 1_024;
+
+/// How it goes with the cloud, for people and machines.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Contact {
+    /// When the cloud last took something, RFC 3339.
+    pub last_contact: Option<String>,
+    /// What went wrong since, in words.
+    pub trouble: Option<String>,
+    /// The cloud does not know the relay's key, or no longer lets it in.
+    pub is_locked_out: bool,
+}
+
+/// A service that this relay speaks for.
+pub struct Reported {
+    pub name: String,
+    pub published: Arc<RwLock<Arc<Transmitter>>>,
+}
+
+pub struct Forwarder {
+    pub url: String,
+    pub key: SecretString,
+    pub client: reqwest::Client,
+    pub queue: Arc<Queue>,
+    pub jobs: SyncSender<Job>,
+    pub news: Arc<Notify>,
+    pub services: Vec<Reported>,
+    pub contact: Arc<Mutex<Contact>>,
+    pub metrics: Arc<Metrics>,
+    /// Statistics that the cloud has, by service.
+    pub told: Mutex<HashMap<String, ingest::PagerStatistics>>,
+}
+
+/// What the cloud said to a batch.
+enum Answer {
+    Verdicts(Vec<Verdict>),
+    /// It cannot read or take the batch as it is.
+    Refused {
+        code: String,
+        detail: String,
+    },
+    /// It failed over the batch.
+    Failed(String),
+    /// It is away, busy, or does not let us in: nothing is said of the batch.
+    Away {
+        why: String,
+        wait: Option<Duration>,
+        is_locked_out: bool,
+    },
+}
+
+/// One lane's memory.
+struct Course {
+    lane: Lane,
+    pause: Duration,
+    /// Events of the next batch: halved to find what the cloud cannot take.
+    most: usize,
+    internal_errors: u32,
+}
+
+impl Forwarder {
+    /// The client for all requests.
+    pub fn client() -> Result<reqwest::Client> {
+        reqwest::Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(Duration::from_secs(10))
+            .pool_idle_timeout(Duration::from_secs(90))
+            .user_agent(concat!("rollcall-relay/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("set up HTTPS")
+    }
+
+    /// Sends a lane's events until the process ends.
+    pub async fn run(self: Arc<Self>, lane: Lane) {
+        let mut course = Course {
+            lane,
+            pause: FIRST_PAUSE,
+            most: usize::MAX,
+            internal_errors: 0,
+        };
+        let mut greeted = tokio::time::Instant::now() - GREET_EVERY;
+        loop {
+            // Before looking, so that what comes meanwhile is not missed.
+            let news = self.news.notified();
+            let this = self.clone();
+            let most = course.most;
+            let batch = match spawn_blocking(move || this.queue.take(lane, most)).await {
+                Ok(Ok(batch)) => batch,
+                Ok(Err(error)) => {
+                    tracing::error!(error = format!("{error:#}"), "the spool could not be read");
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                    continue;
+                }
+                Err(_) => return,
+            };
+            let greets = lane == Lane::Live && greeted.elapsed() >= GREET_EVERY;
+            if batch.events.is_empty() && !greets {
+                let _ = tokio::time::timeout(Duration::from_secs(1), news).await;
+                continue;
+            }
+            greeted = tokio::time::Instant::now();
+            let pause = self.deliver(&mut course, batch).await;
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends a batch and does what the answer asks for; says how long to wait then.
+    async fn deliver(&self, course: &mut Course, batch: Batch) -> Duration {
+        let answer = self.send(&batch).await;
+        let size = batch.events.len();
+        let (fates, pause) = match answer {
+            Answer::Verdicts(verdicts) => {
+                self.heard_from();
+                course.internal_errors = 0;
+                course.most = course.most.saturating_mul(2);
+                let fates = fates(&batch, &verdicts);
+                // An answer without a verdict on anything: do not spin.
+                let is_vain = fates.is_empty() && size > 0;
+                if is_vain {
+                    (fates, course.back_off(None))
+                } else {
+                    course.pause = FIRST_PAUSE;
+                    (fates, Duration::ZERO)
+                }
+            }
+            Answer::Refused { code, detail } if size == 1 => {
+                self.heard_from();
+                tracing::warn!(%code, %detail, "the cloud cannot take an event; it is set aside");
+                course.most = 2;
+                (vec![refused(&batch, code, detail)], Duration::ZERO)
+            }
+            Answer::Refused { code, detail } if size > 1 => {
+                self.heard_from();
+                tracing::warn!(%code, %detail, events = size, "the cloud cannot take a batch; looking for the event");
+                course.most = size.div_ceil(2);
+                (Vec::new(), Duration::ZERO)
+            }
+            Answer::Failed(why)
+                if size > 0 && course.internal_errors + 1 >= MAX_INTERNAL_ERRORS =>
+            {
+                course.internal_errors = 0;
+                if size == 1 {
+                    tracing::warn!(%why, "the cloud fails over an event; it is set aside");
+                    course.most = 2;
+                    (
+                        vec![refused(&batch, "cloud_failed".to_owned(), why)],
+                        Duration::ZERO,
+                    )
+                } else {
+                    course.most = size.div_ceil(2);
+                    (Vec::new(), Duration::ZERO)
+                }
+            }
+            Answer::Failed(why) => {
+                course.internal_errors += 1;
+                self.trouble(&why, false);
+                (Vec::new(), course.back_off(None))
+            }
+            Answer::Refused { code, detail } => {
+                self.trouble(&format!("{detail} ({code})"), false);
+                (Vec::new(), course.back_off(None))
+            }
+            Answer::Away {
+                why,
+                wait,
+                is_locked_out,
+            } => {
+                self.trouble(&why, is_locked_out);
+                let wait = if is_locked_out {
+                    Some(LONGEST_PAUSE)
+                } else {
+                    wait
+                };
+                (Vec::new(), course.back_off(wait))
+            }
+        };
+        self.settle(fates).await;
+        self.queue.release(&batch);
+        pause
+    }
+
+    /// Waits until the spool knows.
+    async fn settle(&self, fates: Vec<(i64, Fate)>) {
+        if fates.is_empty() {
+            return;
+        }
+        let (done, is_done) = oneshot::channel();
+        let delivery = Delivery {
+            fates,
+            at: OffsetDateTime::now_utc(),
+            done,
+        };
+        let jobs = self.jobs.clone();
+        // The writer may have a lot to do. Where it cannot write, what was delivered is sent again, and recognized.
+        let _ = spawn_blocking(move || jobs.send(Job::Delivered(delivery))).await;
+        let _ = is_done.await;
+    }
+
+    async fn send(&self, batch: &Batch) -> Answer {
+        let (body, told) = match self.body(batch) {
+            Ok(body) => body,
+            Err(error) => return Answer::Failed(format!("{error:#}")),
+        };
+        let (id, secret) = self.key.expose_secret().split_once(':').unwrap_or_default();
+        let mut request = self
+            .client
+            .post(format!("{}/v1/ingest", self.url.trim_end_matches('/')))
+            .basic_auth(id, Some(secret))
+            .header("content-type", "application/json");
+        let packed = (body.len() >= COMPRESS_FROM)
+            .then(|| zstd::encode_all(&body[..], 3).ok())
+            .flatten();
+        request = match packed {
+            Some(packed) => request.header("content-encoding", "zstd").body(packed),
+            None => request.body(body),
+        };
+        let answer = match request.send().await {
+            Ok(response) => read_answer(response).await,
+            Err(error) => Answer::Away {
+                why: format!("the cloud cannot be reached: {}", causes(&error)),
+                wait: None,
+                is_locked_out: false,
+            },
+        };
+        if matches!(answer, Answer::Verdicts(_)) {
+            self.told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(told);
+            self.metrics.batches_total.inc();
+            self.metrics
+                .events_forwarded_total
+                .inc_by(batch.events.len() as u64);
+        }
+        answer
+    }
+
+    /// The body of a batch, and the statistics that it tells.
+    fn body(&self, batch: &Batch) -> Result<(Vec<u8>, HashMap<String, ingest::PagerStatistics>)> {
+        let events: Result<Vec<Box<RawValue>>, _> = batch
+            .events
+            .iter()
+            .map(|event| RawValue::from_string(event.body.clone()))
+            .collect();
+        let mut told = HashMap::new();
+        let names: HashSet<&str> = batch
+            .events
+            .iter()
+            .map(|event| event.service.as_str())
+            .collect();
+        let known = self
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut services = Vec::new();
+        for service in &self.services {
+            let now = wire::statistics(&read_published(&service.published).meta().statistics);
+            if names.contains(service.name.as_str()) || known.get(&service.name) != Some(&now) {
+                told.insert(service.name.clone(), now);
+                services.push(ServiceReport {
+                    name: service.name.clone(),
+                    kind: "pager".to_owned(),
+                    at: OffsetDateTime::now_utc(),
+                    statistics: Some(now),
+                });
+            }
+        }
+        let (events_waiting, bytes) = {
+            let waiting = self.queue.waiting();
+            (waiting.events(), waiting.bytes())
+        };
+        let oldest = self.queue.oldest()?;
+        let spool = SpoolReport {
+            events: events_waiting,
+            bytes,
+            oldest: oldest.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok()),
+            set_aside: self.queue.set_aside()?,
+        };
+        let relay = RelayReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            spool,
+        };
+        let batch = ingest::Batch {
+            relay,
+            services,
+            events: events.context("read an event of the spool")?,
+        };
+        Ok((serde_json::to_vec(&batch).context("write a batch")?, told))
+    }
+
+    fn heard_from(&self) {
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        if contact.trouble.is_some() {
+            tracing::info!("the cloud answers again");
+        }
+        *contact = Contact {
+            last_contact: OffsetDateTime::now_utc().format(&Rfc3339).ok(),
+            ..Contact::default()
+        };
+        self.metrics
+            .last_contact_timestamp_seconds
+            .set(seconds(OffsetDateTime::now_utc()));
+    }
+
+    /// Says what is wrong once, not at every try.
+    fn trouble(&self, why: &str, is_locked_out: bool) {
+        let mut contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        if contact.trouble.as_deref() != Some(why) {
+            if is_locked_out {
+                tracing::error!(
+                    reason = why,
+                    "forwarding stops: the cloud does not let this relay in; events stay in the spool"
+                );
+            } else {
+                tracing::warn!(reason = why, "events wait in the spool");
+            }
+        }
+        self.metrics.failures_total.inc();
+        contact.trouble = Some(why.to_owned());
+        contact.is_locked_out = is_locked_out;
+    }
+}
+
+impl Course {
+    /// The next pause: longer each time, and never that of all relays at once.
+    fn back_off(&mut self, wait: Option<Duration>) -> Duration {
+        let pause = wait.unwrap_or(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        tracing::debug!(lane = ?self.lane, pause_ms = pause.as_millis(), "waiting before the next try");
+        pause.mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+}
+
+async fn read_answer(response: reqwest::Response) -> Answer {
+    let status = response.status();
+    let wait = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok());
+    let wait = wait
+        .and_then(|value| value.parse().ok())
+        .map(Duration::from_secs);
+    let body = match response.bytes().await {
+        Ok(body) => body,
+        Err(error) => {
+            return Answer::Away {
+                why: format!("the cloud's answer broke off: {}", causes(&error)),
+                wait,
+                is_locked_out: false,
+            };
+        }
+    };
+    if status.is_success() {
+        return match serde_json::from_slice::<Verdicts>(&body) {
+            Ok(verdicts) => Answer::Verdicts(verdicts.verdicts),
+            Err(error) => Answer::Away {
+                why: format!("what answers is not Rollcall ({error}): check cloud.url"),
+                wait: Some(LONGEST_PAUSE),
+                is_locked_out: false,
+            },
+        };
+    }
+    let (code, detail) = first_error(&body);
+    match status.as_u16() {
+        401 | 403 => Answer::Away {
+            why: format!("the key is not accepted ({status}): {detail}"),
+            wait,
+            is_locked_out: true,
+        },
+        400 | 413 | 415 | 422 => Answer::Refused { code, detail },
+        500 => Answer::Failed(format!("the cloud failed ({status}): {detail}")),
+        _ => Answer::Away {
+            why: format!("the cloud answered {status}: {detail}"),
+            wait,
+            is_locked_out: false,
+        },
+    }
+}
+
+/// The first error of a JSON:API error document.
+fn first_error(body: &[u8]) -> (String, String) {
+    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| {
+        document["errors"][0][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (code, detail) = (text("code"), text("detail"));
+    if code.is_empty() {
+        return ("unknown".to_owned(), "it does not say why".to_owned());
+    }
+    (code, detail)
+}
+
+fn fates(batch: &Batch, verdicts: &[Verdict]) -> Vec<(i64, Fate)> {
+    let fate = |verdict: &Verdict| match verdict.status {
+        VerdictStatus::Stored | VerdictStatus::Repeated => Fate::Delivered,
+        VerdictStatus::Refused => {
+            let code = verdict.code.clone().unwrap_or_default();
+            let detail = verdict.detail.clone().unwrap_or_default();
+            tracing::warn!(event = %verdict.id, %code, %detail, "the cloud refuses an event; it is set aside");
+            Fate::Refused {
+                code,
+                detail,
+                leave_gap: false,
+            }
+        }
+    };
+    let pairs = batch.events.iter().zip(verdicts);
+    pairs
+        .map(|(event, verdict)| (event.position, fate(verdict)))
+        .collect()
+}
+
+fn refused(batch: &Batch, code: String, detail: String) -> (i64, Fate) {
+    // A gap record that is refused itself leaves none.
+    let is_gap = batch.events[0].body.contains("\"type\":\"gap\"");
+    let fate = Fate::Refused {
+        code,
+        detail,
+        leave_gap: !is_gap,
+    };
+    (batch.events[0].position, fate)
+}
+
+/// An error and its causes, without the address, which may hold a password.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    if text.is_empty() && error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+fn seconds(at: OffsetDateTime) -> f64 {
+    at.unix_timestamp() as f64
+}

@@ -1,0 +1,258 @@
+//! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
+//! network does.
+
+mod clock;
+pub mod config;
+mod forward;
+mod hosted;
+mod metrics;
+mod monitor;
+pub mod spool;
+pub mod status;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rollcall_coap::driver::{self, Driver};
+use rollcall_pager::Transmitter;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::{Config, TransmitterConfig};
+use crate::forward::{Contact, Forwarder, Reported};
+use crate::hosted::Hosted;
+use crate::metrics::Metrics;
+use crate::monitor::Monitored;
+use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
+
+/// Changes that wait for the disk, at most.
+const MAX_JOBS: usize = 1_024;
+/// What waits for one socket's loop.
+const MAX_COMMANDS: usize = 4_096;
+/// How often observers are sent a ping (pager contract, L9).
+const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// A relay at work.
+pub struct Relay {
+    /// Where each transmitter listens, in the order of the configuration.
+    pub transmitters: Vec<SocketAddr>,
+    /// Where it tells how it is.
+    pub monitor: SocketAddr,
+    tasks: JoinSet<()>,
+    jobs: SyncSender<Job>,
+    writer: JoinHandle<()>,
+}
+
+/// A transmitter with its sockets, before anything runs.
+struct Bound {
+    host: Host,
+    address: SocketAddr,
+    drivers: Vec<(std::net::UdpSocket, mpsc::Receiver<hosted::Command>)>,
+    trusted: Vec<rollcall_coap::Network>,
+}
+
+impl Relay {
+    /// Opens the spool and starts everything. What cannot work is an error before anything is answered.
+    pub async fn start(config: &Config) -> Result<Self> {
+        config.check()?;
+        let path = path_in(&config.data_dir);
+        let max_bytes = config.spool.max_mib << 20;
+        let spool = Spool::open(&path, max_bytes)?;
+        let queue = Queue::open(&path)?;
+        let listener = TcpListener::bind(config.monitor.listen)
+            .await
+            .with_context(|| format!("listen on monitor.listen {}", config.monitor.listen))?;
+        let monitor = listener
+            .local_addr()
+            .context("ask for the monitor's port")?;
+        let clock = Clock::start();
+        let bound: Result<Vec<Bound>> = config
+            .transmitters
+            .iter()
+            .map(|transmitter| bind(transmitter, &spool, clock))
+            .collect();
+        let bound = bound?;
+        let shared = Shared {
+            queue: Arc::new(queue),
+            contact: Arc::new(Mutex::new(Contact::default())),
+            metrics: Arc::new(Metrics::new()),
+            news: Arc::new(Notify::new()),
+        };
+        let (jobs, work) = sync_channel(MAX_JOBS);
+        let mut tasks = JoinSet::new();
+        let transmitters = bound.iter().map(|bound| bound.address).collect();
+        let published = bound.iter().map(|bound| Reported {
+            name: bound.host.name.clone(),
+            published: bound.host.published.clone(),
+        });
+        start_lanes(config, published.collect(), &jobs, &shared, &mut tasks)?;
+        let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, &mut tasks)?;
+        let monitored = Arc::new(Monitored {
+            queue: shared.queue.clone(),
+            contact: shared.contact,
+            metrics: shared.metrics.clone(),
+        });
+        tasks.spawn(monitor::serve(listener, monitored));
+        let writer = Writer {
+            spool,
+            path,
+            hosts,
+            queue: shared.queue,
+            jobs: work,
+            clock,
+            max_bytes,
+            min_free_bytes: config.spool.min_free_mib << 20,
+            news: shared.news,
+            metrics: shared.metrics,
+        };
+        let writer = std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || writer.run())
+            .context("start the spool's thread")?;
+        Ok(Self {
+            transmitters,
+            monitor,
+            tasks,
+            jobs,
+            writer,
+        })
+    }
+
+    /// Ends only where a part of the relay has ended, which none does by itself.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let _ = self.tasks.join_next().await;
+        anyhow::anyhow!("a part of the relay ended unexpectedly; see the log")
+    }
+
+    /// Writes what was taken, and ends.
+    pub async fn stop(mut self) {
+        let jobs = self.jobs.clone();
+        let _ = tokio::task::spawn_blocking(move || {
+            let _ = jobs.send(Job::Stop);
+            let _ = self.writer.join();
+        })
+        .await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// What parts of a relay share.
+struct Shared {
+    queue: Arc<Queue>,
+    contact: Arc<Mutex<Contact>>,
+    metrics: Arc<Metrics>,
+    news: Arc<Notify>,
+}
+
+/// Starts to send events to the cloud.
+fn start_lanes(
+    config: &Config,
+    services: Vec<Reported>,
+    jobs: &SyncSender<Job>,
+    shared: &Shared,
+    tasks: &mut JoinSet<()>,
+) -> Result<()> {
+    let Some(cloud) = &config.cloud else {
+        tracing::warn!("no cloud is configured: events stay in the spool");
+        return Ok(());
+    };
+    let forwarder = Arc::new(Forwarder {
+        url: cloud.url.clone(),
+        key: cloud.key()?,
+        client: Forwarder::client()?,
+        queue: shared.queue.clone(),
+        jobs: jobs.clone(),
+        news: shared.news.clone(),
+        services,
+        contact: shared.contact.clone(),
+        metrics: shared.metrics.clone(),
+        told: Mutex::default(),
+    });
+    for lane in [Lane::Live, Lane::Backlog] {
+        tasks.spawn(forwarder.clone().run(lane));
+    }
+    Ok(())
+}
+
+/// Finds a transmitter's state and binds its sockets.
+fn bind(config: &TransmitterConfig, spool: &Spool, clock: Clock) -> Result<Bound> {
+    let device = rollcall_pager::Config {
+        auto_page: config.auto_page,
+        etag_epoch: rand::random(),
+        ..rollcall_pager::Config::default()
+    };
+    let name = &config.name;
+    let transmitter = match spool.transmitter(name)? {
+        Some(snapshot) => Transmitter::restore(snapshot, device, clock.now())
+            .with_context(|| format!("the stored state of transmitter `{name}` cannot be right"))?,
+        None => Transmitter::new(device, clock.now()),
+    };
+    let mut drivers = Vec::new();
+    let mut workers = Vec::new();
+    let mut address = config.listen;
+    for _ in 0..config.workers.max(1) {
+        let socket = driver::bind(address, config.workers > 1).with_context(|| {
+            format!(
+                "transmitter `{name}`: listen on UDP {}; is another program there?",
+                config.listen
+            )
+        })?;
+        // Where any port was asked for, the next sockets share the one that came.
+        address = socket.local_addr().context("ask for the socket's port")?;
+        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
+        workers.push(sender);
+        drivers.push((socket, receiver));
+    }
+    let host = Host {
+        name: name.clone(),
+        published: Arc::new(RwLock::new(Arc::new(transmitter.clone()))),
+        working: transmitter,
+        workers,
+    };
+    Ok(Bound {
+        host,
+        address,
+        drivers,
+        trusted: config.networks()?,
+    })
+}
+
+fn start_hosts(
+    bound: Vec<Bound>,
+    jobs: &SyncSender<Job>,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<Host>> {
+    let mut hosts = Vec::new();
+    for (place, bound) in bound.into_iter().enumerate() {
+        for (worker, (socket, commands)) in bound.drivers.into_iter().enumerate() {
+            let app = Hosted {
+                host: place,
+                worker,
+                published: bound.host.published.clone(),
+                jobs: jobs.clone(),
+                clock,
+                metrics: metrics.clone(),
+            };
+            let config = rollcall_coap::Config {
+                heartbeat: Some(PING_EVERY),
+                trusted: bound.trusted.clone(),
+                ..rollcall_coap::Config::default()
+            };
+            let driver =
+                Driver::new(socket, config, app, commands).context("start a socket's loop")?;
+            tasks.spawn(driver.run());
+        }
+        tracing::info!(transmitter = %bound.host.name, address = %bound.address, "a transmitter listens");
+        hosts.push(bound.host);
+    }
+    Ok(hosts)
+}

@@ -1,0 +1,3 @@
+//! What the relay counts; the names are telemetry's.
+
+pub use rollcall_telemetry::RelayMetrics as Metrics;

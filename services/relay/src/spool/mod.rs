@@ -1,0 +1,244 @@
+//! The relay's disk: one SQLite file with the transmitters' state and the events that wait to be sent.
+//!
+//! Invariant: a change of state and the event that tells of it are committed together, and nothing is acknowledged before.
+
+mod queue;
+mod recover;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use uuid::Uuid;
+
+pub use queue::{Batch, Lane, Queue, Queued, count, oldest};
+pub use recover::recover;
+pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
+
+/// Tells the file from other SQLite files: `rcsp`.
+const APPLICATION_ID: i32 = 0x7263_7370;
+const SCHEMA_VERSION: i32 = 1;
+const PAGE_BYTES: u64 = 4_096;
+
+const SCHEMA: &str = "
+    create table spool (id text not null, created_at text not null) strict;
+    -- A transmitter beside its sessions, as JSON.
+    create table transmitters (name text primary key, meta text not null) strict, without rowid;
+    create table sessions (
+        transmitter text not null, id integer not null, is_active integer not null, body text not null,
+        primary key (transmitter, id)
+    ) strict, without rowid;
+    -- How many events each service has had.
+    create table services (name text primary key, sequence integer not null) strict, without rowid;
+    -- What waits to be sent, each as it will be.
+    create table events (
+        position integer primary key autoincrement, service text not null, sequence integer not null, at text not null,
+        body text not null
+    ) strict;
+    create index events_by_service on events (service, position);
+    -- What the cloud will not have, and why.
+    create table set_aside (
+        position integer primary key, at text not null, body text not null, code text not null, detail text not null
+    ) strict;
+    create table contact (only integer primary key check (only = 1), at text not null) strict;
+";
+
+/// The spool's file in a relay's folder.
+pub fn path_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("spool.sqlite")
+}
+
+/// An open spool.
+pub struct Spool {
+    pub connection: Connection,
+    /// Part of the id of every event of it.
+    pub id: Uuid,
+}
+
+impl Spool {
+    /// Opens the spool, or makes it. A file that is damaged, or none of ours, is an error: nothing begins anew by itself.
+    pub fn open(path: &Path, max_bytes: u64) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("make the folder {}", folder.display()))?;
+        let connection =
+            Connection::open(path).with_context(|| format!("open the spool {}", path.display()))?;
+        let spool =
+            Self::prepare(connection, max_bytes).map_err(|error| match is_damage(&error) {
+                true => error.context(damaged(path)),
+                false => error.context(format!("open the spool {}", path.display())),
+            })?;
+        Ok(spool)
+    }
+
+    fn prepare(connection: Connection, max_bytes: u64) -> Result<Self> {
+        connection.busy_timeout(Duration::from_secs(5))?;
+        let application: i32 =
+            connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let tables: i64 =
+            connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 && application != APPLICATION_ID {
+            bail!("the file is a database, but no spool; choose another data_dir");
+        }
+        // WAL with FULL: every commit is on the disk before it is answered.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
+        // Room for the state beside the events, which have a bound of their own.
+        let pages = (max_bytes * 2 + (64 << 20)) / PAGE_BYTES;
+        connection.pragma_update(
+            None,
+            "max_page_count",
+            i64::try_from(pages).unwrap_or(i64::MAX),
+        )?;
+        if tables == 0 {
+            connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            connection.execute_batch(&format!(
+                "begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"
+            ))?;
+            connection.execute(
+                "insert into spool values (?1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+                [Uuid::new_v4().to_string()],
+            )?;
+        }
+        let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > SCHEMA_VERSION {
+            bail!(
+                "the spool was written by a newer relay (its version is {version}); run that one"
+            );
+        }
+        let problem: String =
+            connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if problem != "ok" {
+            bail!(Damage(problem));
+        }
+        let id: String = connection.query_row("select id from spool", [], |row| row.get(0))?;
+        let id = Uuid::try_parse(&id).context("read the spool's id")?;
+        Ok(Self { connection, id })
+    }
+
+    /// Opens the spool to read, beside the process that writes it.
+    pub fn open_to_read(path: &Path) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .with_context(|| format!("open the spool {}", path.display()))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        Ok(connection)
+    }
+
+    /// A transmitter as it was stored; nothing where it is new.
+    pub fn transmitter(&self, name: &str) -> Result<Option<rollcall_pager::Snapshot>> {
+        let meta: Option<String> = self
+            .connection
+            .query_row(
+                "select meta from transmitters where name = ?1",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(meta) = meta else {
+            return Ok(None);
+        };
+        let mut read = self
+            .connection
+            .prepare("select body from sessions where transmitter = ?1")?;
+        let bodies = read.query_map(params![name], |row| row.get::<_, String>(0))?;
+        let mut sessions = Vec::new();
+        for body in bodies {
+            sessions.push(serde_json::from_str(&body?).context("read a session")?);
+        }
+        Ok(Some(rollcall_pager::Snapshot {
+            meta: serde_json::from_str(&meta).context("read the transmitter's state")?,
+            sessions,
+        }))
+    }
+}
+
+/// What SQLite found wrong with a file.
+#[derive(Debug)]
+struct Damage(String);
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.lines().next().unwrap_or_default())
+    }
+}
+
+impl std::error::Error for Damage {}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let code = error
+        .downcast_ref::<rusqlite::Error>()
+        .and_then(rusqlite::Error::sqlite_error_code);
+    error.is::<Damage>() || matches!(code, Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn damaged(path: &Path) -> String {
+    format!(
+        "the spool {} is damaged, so nothing was started. `rollcall-relay recover` keeps the file aside, saves what can be \
+         read into a new spool, and leaves a gap record for what cannot",
+        path.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        let first = Spool::open(&path, 1 << 20).unwrap().id;
+        assert_eq!(Spool::open(&path, 1 << 20).unwrap().id, first);
+    }
+
+    #[test]
+    fn what_is_damaged_or_not_ours_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        std::fs::write(
+            &path,
+            "no database at all, but long enough to be taken for one".repeat(90),
+        )
+        .unwrap();
+        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        assert!(format!("{error:#}").contains("recover"), "{error:#}");
+        std::fs::remove_file(&path).unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("create table t (a)")
+            .unwrap();
+        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        assert!(format!("{error:#}").contains("no spool"), "{error:#}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        let spool = Spool::open(&path, 1 << 20).unwrap();
+        for n in 0..500 {
+            let body = "x".repeat(400);
+            spool
+                .connection
+                .execute(
+                    "insert into events (service, sequence, at, body) values ('a', ?1, '', ?2)",
+                    params![n, body],
+                )
+                .unwrap();
+        }
+        spool
+            .connection
+            .execute_batch("pragma wal_checkpoint(truncate)")
+            .unwrap();
+        drop(spool);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        assert!(format!("{error:#}").contains("recover"), "{error:#}");
+    }
+}

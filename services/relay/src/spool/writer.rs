@@ -1,0 +1,571 @@
+//! The one thread that writes the spool. What asks for a change meanwhile waits, and is committed together: one sync for
+//! all of it.
+//!
+//! Invariant: answers and notifications leave after the commit; where it fails, everything is as before and each caller
+//! is told.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use rollcall_coap::RequestId;
+use rollcall_model::ingest::{Gap, Happening, IngestEvent, event_id};
+use rollcall_pager::{Effects, Now, Reply, Transmitter};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::{Notify, mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{Queue, Spool};
+use crate::clock::Clock;
+use crate::hosted::{Command, Owned};
+use crate::{metrics::Metrics, wire};
+
+/// Requests that are committed together, at most.
+const GROUP: usize = 256;
+/// How often to look whether a transmitter has something to do by itself.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often the disk's free space is asked for.
+const DISK_EVERY: Duration = Duration::from_secs(5);
+
+/// A transmitter in the writer's care.
+pub struct Host {
+    pub name: String,
+    /// As it will be after the next commit; nobody else sees it.
+    pub working: Transmitter,
+    /// As committed: what is read from.
+    pub published: Arc<RwLock<Arc<Transmitter>>>,
+    /// The sockets' loops, which answer and notify.
+    pub workers: Vec<mpsc::Sender<Command>>,
+}
+
+/// What became of an event that was sent.
+#[derive(Debug)]
+pub enum Fate {
+    /// The cloud has it.
+    Delivered,
+    /// The cloud will not have it: kept aside. With `leave_gap` a gap record takes its place in the queue.
+    Refused {
+        code: String,
+        detail: String,
+        leave_gap: bool,
+    },
+}
+
+/// The fates of a batch.
+pub struct Delivery {
+    pub fates: Vec<(i64, Fate)>,
+    /// When the cloud answered.
+    pub at: OffsetDateTime,
+    pub done: oneshot::Sender<()>,
+}
+
+/// Something for the writer to do.
+pub enum Job {
+    /// A request that changes something, to a host by its place.
+    Request {
+        host: usize,
+        worker: usize,
+        id: RequestId,
+        request: Owned,
+    },
+    Delivered(Delivery),
+    /// Write what there is, and end.
+    Stop,
+}
+
+pub struct Writer {
+    pub spool: Spool,
+    pub path: PathBuf,
+    pub hosts: Vec<Host>,
+    pub queue: Arc<Queue>,
+    pub jobs: Receiver<Job>,
+    pub clock: Clock,
+    pub max_bytes: u64,
+    pub min_free_bytes: u64,
+    /// Says that there is something to send.
+    pub news: Arc<Notify>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What to say once the commit stands.
+#[derive(Default)]
+struct Outcome {
+    answers: Vec<(usize, usize, RequestId, Reply)>,
+    /// By host, what its observers are told, in order.
+    notifications: Vec<(usize, Vec<Bytes>)>,
+    pages: usize,
+    delivered: Vec<Delivery>,
+    touched: Vec<usize>,
+    /// By service: events added, bytes added; events taken, bytes taken.
+    moved: Vec<(String, i64, i64)>,
+    set_aside: usize,
+    gaps: usize,
+}
+
+impl Writer {
+    /// Works until told to stop, or until nobody is left to ask.
+    pub fn run(mut self) {
+        let mut disk_looked_at = None;
+        loop {
+            let mut jobs = Vec::new();
+            match self.jobs.recv_timeout(self.pause()) {
+                Ok(job) => jobs.push(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while jobs.len() < GROUP
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                jobs.push(job);
+            }
+            if disk_looked_at.is_none_or(|at: Instant| at.elapsed() > DISK_EVERY) {
+                disk_looked_at = Some(Instant::now());
+                self.look_at_disk();
+            }
+            let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
+            self.step(jobs);
+            if stops {
+                return;
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let now = self.clock.now();
+        let due = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.working.next_tick(now))
+            .min();
+        due.map_or(IDLE, |due| due.min(IDLE))
+    }
+
+    /// Does a group of jobs in one transaction.
+    fn step(&mut self, jobs: Vec<Job>) {
+        let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
+        match self.commit(jobs) {
+            Ok(outcome) => self.tell(outcome),
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the spool could not be written; nothing was changed"
+                );
+                self.metrics.spool_write_failures_total.inc();
+                for host in &mut self.hosts {
+                    host.working = Transmitter::clone(&read(&host.published));
+                }
+                for (host, worker, id) in asked {
+                    let worker = &self.hosts[host].workers[worker];
+                    let _ = worker.blocking_send(Command::Failed(id));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, jobs: Vec<Job>) -> Result<Outcome> {
+        let now = self.clock.now();
+        let queue = self.queue.clone();
+        let tx = self
+            .spool
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Deferred)
+            .context("begin")?;
+        let mut outcome = Outcome::default();
+        let spool = self.spool.id;
+        for (place, host) in self.hosts.iter_mut().enumerate() {
+            if host.working.next_tick(now).is_some_and(|due| due.is_zero()) {
+                let effects = host.working.tick(now);
+                store(&tx, spool, place, host, &effects, now, &mut outcome)?;
+            }
+        }
+        for job in jobs {
+            match job {
+                Job::Request {
+                    host: place,
+                    worker,
+                    id,
+                    request,
+                } => {
+                    let host = &mut self.hosts[place];
+                    let reply = host.working.handle(request.borrow(), now, Uuid::new_v4);
+                    store(&tx, spool, place, host, &reply.effects, now, &mut outcome)?;
+                    outcome.answers.push((place, worker, id, reply));
+                }
+                Job::Delivered(delivery) => {
+                    settle(&tx, spool, &delivery, &mut outcome)?;
+                    outcome.delivered.push(delivery);
+                }
+                Job::Stop => {}
+            }
+        }
+        // What is being sent must not be dropped: the lock is held until the commit stands.
+        let mut waiting = queue.waiting();
+        let added: i64 = outcome.moved.iter().map(|(_, _, bytes)| bytes).sum();
+        let bytes = waiting.bytes().saturating_add_signed(added);
+        if added > 0 && bytes > self.max_bytes {
+            let surplus = bytes - self.max_bytes;
+            drop_oldest(&tx, spool, surplus, &waiting.in_flight, &mut outcome)?;
+        }
+        tx.commit().context("commit")?;
+        for (service, events, bytes) in &outcome.moved {
+            let (held_events, held_bytes) = waiting.services.entry(service.clone()).or_default();
+            *held_events = held_events.saturating_add_signed(*events);
+            *held_bytes = held_bytes.saturating_add_signed(*bytes);
+        }
+        Ok(outcome)
+    }
+
+    /// The commit stands: everybody may know.
+    fn tell(&mut self, outcome: Outcome) {
+        for place in &outcome.touched {
+            let host = &self.hosts[*place];
+            let published = Arc::new(host.working.clone());
+            *host
+                .published
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = published;
+        }
+        for (place, worker, id, reply) in outcome.answers {
+            let _ = self.hosts[place].workers[worker]
+                .blocking_send(Command::Answer(id, Box::new(reply)));
+        }
+        for (place, bodies) in outcome.notifications {
+            let bodies: Arc<[Bytes]> = bodies.into();
+            for worker in &self.hosts[place].workers {
+                let _ = worker.blocking_send(Command::Notify(bodies.clone()));
+            }
+        }
+        self.metrics.pages_total.inc_by(outcome.pages as u64);
+        self.metrics
+            .events_set_aside_total
+            .inc_by(outcome.set_aside as u64);
+        self.metrics.gaps_total.inc_by(outcome.gaps as u64);
+        let added = outcome.moved.iter().filter(|(_, events, _)| *events > 0);
+        let added: i64 = added.map(|(_, events, _)| events).sum();
+        self.metrics.events_total.inc_by(added.unsigned_abs());
+        for delivery in outcome.delivered {
+            let _ = delivery.done.send(());
+        }
+        if added > 0 {
+            self.news.notify_waiters();
+        }
+    }
+
+    /// Where the disk is nearly full, events may take no more than they do.
+    fn look_at_disk(&mut self) {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let Ok(disk) = rustix::fs::statvfs(folder) else {
+            return;
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.min_free_bytes {
+            let held = self.queue.waiting().bytes();
+            if held < self.max_bytes {
+                tracing::warn!(
+                    free_bytes = free,
+                    held_bytes = held,
+                    "the disk is nearly full; the spool grows no more"
+                );
+                self.max_bytes = held.max(1 << 20);
+            }
+        }
+    }
+}
+
+fn asker(job: &Job) -> Option<(usize, usize, RequestId)> {
+    match job {
+        Job::Request {
+            host, worker, id, ..
+        } => Some((*host, *worker, *id)),
+        Job::Delivered(_) | Job::Stop => None,
+    }
+}
+
+/// The transmitter as committed.
+pub fn read(published: &RwLock<Arc<Transmitter>>) -> Arc<Transmitter> {
+    published
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+/// Writes what a request or the time did to a transmitter, and an event for each change.
+fn store(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    place: usize,
+    host: &Host,
+    effects: &Effects,
+    now: Now,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    if *effects == Effects::default() {
+        return Ok(());
+    }
+    let name = &host.name;
+    if effects.is_history_cleared {
+        tx.prepare_cached("delete from sessions where transmitter = ?1 and not is_active")?
+            .execute([name])?;
+    }
+    for change in &effects.changes {
+        let session = &change.session;
+        let body = serde_json::to_string(session).context("write a session")?;
+        tx.prepare_cached("insert or replace into sessions values (?1, ?2, ?3, ?4)")?
+            .execute(params![
+                name,
+                session.id.cast_signed(),
+                session.is_active(),
+                body
+            ])?;
+        append(tx, spool, name, now.utc, wire::happening(change), outcome)?;
+    }
+    for id in &effects.dropped {
+        tx.prepare_cached("delete from sessions where transmitter = ?1 and id = ?2")?
+            .execute(params![name, id.cast_signed()])?;
+    }
+    if effects.is_meta_changed || !effects.changes.is_empty() {
+        let meta =
+            serde_json::to_string(&host.working.meta()).context("write the transmitter's state")?;
+        tx.prepare_cached("insert or replace into transmitters values (?1, ?2)")?
+            .execute(params![name, meta])?;
+    }
+    let changes = effects
+        .changes
+        .iter()
+        .map(|change| host.working.notification(change, now));
+    let settings = effects
+        .is_settings_changed
+        .then(|| host.working.settings_notification(now));
+    let bodies: Vec<Bytes> = changes.chain(settings).map(Bytes::from).collect();
+    if !bodies.is_empty() {
+        outcome.notifications.push((place, bodies));
+    }
+    for page in &effects.pages {
+        tracing::info!(transmitter = %name, number = page.number, mode = %page.mode, "page");
+    }
+    outcome.pages += effects.pages.len();
+    outcome.touched.push(place);
+    Ok(())
+}
+
+/// Adds an event to its service's queue.
+fn append(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    service: &str,
+    at: OffsetDateTime,
+    what: Happening,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let sequence: i64 = tx
+        .prepare_cached(
+            "insert into services values (?1, 1) on conflict (name) do update set sequence = sequence + 1 returning sequence",
+        )?
+        .query_row([service], |row| row.get(0))?;
+    let event = IngestEvent {
+        id: event_id(spool, service, sequence.unsigned_abs()),
+        service: service.to_owned(),
+        sequence: sequence.unsigned_abs(),
+        at,
+        what,
+    };
+    let body = serde_json::to_string(&event).context("write an event")?;
+    let at = at.format(&Rfc3339).context("write a time")?;
+    tx.prepare_cached("insert into events (service, sequence, at, body) values (?1, ?2, ?3, ?4)")?
+        .execute(params![service, sequence, at, body])?;
+    outcome
+        .moved
+        .push((service.to_owned(), 1, i64::try_from(body.len())?));
+    Ok(())
+}
+
+/// Takes out of the queue what was delivered, or keeps it aside.
+fn settle(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    delivery: &Delivery,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    for (position, fate) in &delivery.fates {
+        let mut find = tx.prepare_cached(
+            "delete from events where position = ?1 returning service, sequence, at, body",
+        )?;
+        let row = find.query_row([position], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        });
+        let (service, sequence, at, body): (String, i64, String, String) = match row {
+            Ok(row) => row,
+            Err(rusqlite::Error::QueryReturnedNoRows) => continue,
+            Err(error) => return Err(error).context("take an event out"),
+        };
+        outcome
+            .moved
+            .push((service.clone(), -1, -i64::try_from(body.len())?));
+        if let Fate::Refused {
+            code,
+            detail,
+            leave_gap,
+        } = fate
+        {
+            outcome.set_aside += 1;
+            tx.prepare_cached("insert or replace into set_aside values (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![position, at, body, code, detail])?;
+            if *leave_gap {
+                let gap = Missing {
+                    position: *position,
+                    sequence,
+                    events: 1,
+                    since: at.clone(),
+                    until: at,
+                    reason: format!(
+                        "the cloud cannot take the event ({code}); the relay keeps it aside"
+                    ),
+                };
+                leave_gap_record(tx, spool, &service, &gap, outcome)?;
+            }
+        }
+    }
+    let at = delivery.at.format(&Rfc3339).context("write a time")?;
+    tx.prepare_cached("insert or replace into contact values (1, ?1)")?
+        .execute([at])?;
+    Ok(())
+}
+
+/// Events that make room, as their gap record tells of them.
+struct Missing {
+    position: i64,
+    sequence: i64,
+    events: u64,
+    since: String,
+    until: String,
+    reason: String,
+}
+
+/// Drops the oldest events, but for those that are being sent, until `surplus` bytes are free; what was dropped of a
+/// service is told by one record in its place.
+fn drop_oldest(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    surplus: u64,
+    in_flight: &std::collections::BTreeSet<i64>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    // Some more than is needed now, so that this is not done for every event.
+    let wanted = surplus + surplus / 2 + (64 << 10);
+    let mut missing: std::collections::BTreeMap<String, Missing> =
+        std::collections::BTreeMap::new();
+    let mut freed = 0;
+    let mut taken = Vec::new();
+    {
+        let mut read = tx.prepare_cached(
+            "select position, service, sequence, at, body from events order by position",
+        )?;
+        let mut rows = read.query([])?;
+        while let Some(row) = rows.next()?.filter(|_| freed < wanted) {
+            let (position, body): (i64, String) = (row.get(0)?, row.get(4)?);
+            if in_flight.contains(&position) {
+                continue;
+            }
+            let (service, sequence, at): (String, i64, String) =
+                (row.get(1)?, row.get(2)?, row.get(3)?);
+            freed += body.len() as u64;
+            taken.push((position, service.clone(), body.len()));
+            let (events, since) = earlier_gap(&body).unwrap_or((1, at.clone()));
+            let entry = missing.entry(service).or_insert_with(|| Missing {
+                position,
+                sequence,
+                events: 0,
+                since,
+                until: at.clone(),
+                reason: "the relay's spool was full; the oldest events made room".to_owned(),
+            });
+            entry.events += events;
+            (entry.position, entry.sequence, entry.until) = (position, sequence, at);
+        }
+    }
+    for (position, service, bytes) in taken {
+        tx.prepare_cached("delete from events where position = ?1")?
+            .execute([position])?;
+        outcome.moved.push((service, -1, -i64::try_from(bytes)?));
+    }
+    for (service, gap) in missing {
+        leave_gap_record(tx, spool, &service, &gap, outcome)?;
+    }
+    Ok(())
+}
+
+/// Where what is dropped is a gap record itself: how many events it stands for, and since when.
+fn earlier_gap(body: &str) -> Option<(u64, String)> {
+    let event: IngestEvent = serde_json::from_str(body).ok()?;
+    let Happening::Gap { gap } = event.what else {
+        return None;
+    };
+    let since = gap.since.and_then(|since| since.format(&Rfc3339).ok())?;
+    Some((gap.events.unwrap_or(1), since))
+}
+
+fn leave_gap_record(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    service: &str,
+    missing: &Missing,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let gap = Gap {
+        events: Some(missing.events),
+        since: time(&missing.since),
+        until: time(&missing.until),
+        reason: missing.reason.clone(),
+    };
+    let sequence = missing.sequence.unsigned_abs();
+    let event = IngestEvent {
+        // Another id than that of the event whose place it takes.
+        id: event_id(spool, &format!("{service}\0gap"), sequence),
+        service: service.to_owned(),
+        sequence,
+        at: time(&missing.until).unwrap_or_else(OffsetDateTime::now_utc),
+        what: Happening::Gap { gap },
+    };
+    let body = serde_json::to_string(&event).context("write a gap record")?;
+    tx.prepare_cached(
+        "insert into events (position, service, sequence, at, body) values (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        missing.position,
+        service,
+        missing.sequence,
+        missing.until,
+        body
+    ])?;
+    outcome
+        .moved
+        .push((service.to_owned(), 1, i64::try_from(body.len())?));
+    outcome.gaps += 1;
+    Ok(())
+}
+
+/// Appends a gap record to a service outside of a running relay.
+pub(super) fn append_gap(
+    connection: &mut Connection,
+    spool: Uuid,
+    service: &str,
+    gap: Gap,
+) -> Result<()> {
+    let tx = connection.transaction()?;
+    let at = OffsetDateTime::now_utc();
+    append(
+        &tx,
+        spool,
+        service,
+        at,
+        Happening::Gap { gap },
+        &mut Outcome::default(),
+    )?;
+    tx.commit().context("commit")
+}

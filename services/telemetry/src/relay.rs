@@ -1,0 +1,116 @@
+//! The metrics of a relay.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::Table;
+
+/// What a relay counts. A field is named as its metric is, without the prefix `rollcall_relay_`.
+#[derive(Debug)]
+pub struct RelayMetrics {
+    registry: Registry,
+    names: Vec<&'static str>,
+    pub coap_requests_total: Counter,
+    /// Who observes hosted transmitters now.
+    pub observers: Gauge,
+    /// Pages that transmitters were asked for.
+    pub pages_total: Counter,
+    /// Events written to the spool.
+    pub events_total: Counter,
+    /// Events that wait to be sent, and their bytes; set when scraped.
+    pub spool_events: Gauge,
+    pub spool_bytes: Gauge,
+    pub spool_write_failures_total: Counter,
+    /// Gap records: each says that events are missing.
+    pub gaps_total: Counter,
+    /// Events that the cloud refused.
+    pub events_set_aside_total: Counter,
+    pub events_forwarded_total: Counter,
+    pub batches_total: Counter,
+    /// Batches that the cloud did not take.
+    pub failures_total: Counter,
+    /// Seconds since 1970.
+    pub last_contact_timestamp_seconds: Gauge<f64, AtomicU64>,
+}
+
+impl RelayMetrics {
+    /// The `Content-Type` of what [`RelayMetrics::encode`] returns.
+    pub const CONTENT_TYPE: &str = crate::Metrics::CONTENT_TYPE;
+
+    /// Registers everything; all counts start at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut t = Table::default();
+        Self {
+            coap_requests_total: t.add("rollcall_relay_coap_requests_total", "CoAP requests taken"),
+            observers: t.add(
+                "rollcall_relay_observers",
+                "Observers of hosted transmitters",
+            ),
+            pages_total: t.add(
+                "rollcall_relay_pages_total",
+                "Pages that transmitters were asked for",
+            ),
+            events_total: t.add("rollcall_relay_events_total", "Events written to the spool"),
+            spool_events: t.add("rollcall_relay_spool_events", "Events that wait to be sent"),
+            spool_bytes: t.add(
+                "rollcall_relay_spool_bytes",
+                "Bytes of the events that wait",
+            ),
+            spool_write_failures_total: t.add(
+                "rollcall_relay_spool_write_failures_total",
+                "Times that the spool could not be written",
+            ),
+            gaps_total: t.add(
+                "rollcall_relay_gaps_total",
+                "Records of events that are missing",
+            ),
+            events_set_aside_total: t.add(
+                "rollcall_relay_events_set_aside_total",
+                "Events that the cloud refused",
+            ),
+            events_forwarded_total: t.add(
+                "rollcall_relay_events_forwarded_total",
+                "Events that the cloud took",
+            ),
+            batches_total: t.add(
+                "rollcall_relay_batches_total",
+                "Batches that the cloud took",
+            ),
+            failures_total: t.add(
+                "rollcall_relay_failures_total",
+                "Batches that the cloud did not take",
+            ),
+            last_contact_timestamp_seconds: t.add(
+                "rollcall_relay_last_contact_timestamp_seconds",
+                "When the cloud last took something",
+            ),
+            names: t.names_with_build_info(),
+            registry: t.registry,
+        }
+    }
+
+    /// The names of all metrics.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// All metrics in the text format of OpenMetrics.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
+    }
+}
+
+impl Default for RelayMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
