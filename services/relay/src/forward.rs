@@ -142,14 +142,38 @@ impl Forwarder {
 
     /// Sends a batch and does what the answer asks for; says how long to wait then.
     async fn deliver(&self, course: &mut Course, batch: Batch) -> Duration {
-        let answer = self.send(&batch).await;
+        let mut answer = self.send(&batch).await;
+        if batch.events.len() == 1
+            && let Answer::Refused { detail: why, .. } | Answer::Failed(why) = &answer
+            && !matches!(self.send(&Batch::default()).await, Answer::Verdicts(_))
+        {
+            // It takes nothing at all: that is no fault of this event.
+            answer = Answer::Away {
+                why: why.clone(),
+                wait: None,
+                is_locked_out: false,
+            };
+        }
+        let (fates, pause) = self.judge(course, &batch, answer);
+        self.settle(fates).await;
+        self.queue.release(&batch);
+        pause
+    }
+
+    /// What an answer means for the events of its batch, and for the next one.
+    fn judge(
+        &self,
+        course: &mut Course,
+        batch: &Batch,
+        answer: Answer,
+    ) -> (Vec<(i64, Fate)>, Duration) {
         let size = batch.events.len();
-        let (fates, pause) = match answer {
+        match answer {
             Answer::Verdicts(verdicts) => {
                 self.heard_from();
                 course.internal_errors = 0;
                 course.most = course.most.saturating_mul(2);
-                let fates = fates(&batch, &verdicts);
+                let fates = fates(batch, &verdicts);
                 // An answer without a verdict on anything: do not spin.
                 let is_vain = fates.is_empty() && size > 0;
                 if is_vain {
@@ -163,7 +187,7 @@ impl Forwarder {
                 self.heard_from();
                 tracing::warn!(%code, %detail, "the cloud cannot take an event; it is set aside");
                 course.most = 2;
-                (vec![refused(&batch, code, detail)], Duration::ZERO)
+                (vec![refused(batch, code, detail)], Duration::ZERO)
             }
             Answer::Refused { code, detail } if size > 1 => {
                 self.heard_from();
@@ -179,7 +203,7 @@ impl Forwarder {
                     tracing::warn!(%why, "the cloud fails over an event; it is set aside");
                     course.most = 2;
                     (
-                        vec![refused(&batch, "cloud_failed".to_owned(), why)],
+                        vec![refused(batch, "cloud_failed".to_owned(), why)],
                         Duration::ZERO,
                     )
                 } else {
@@ -209,10 +233,7 @@ impl Forwarder {
                 };
                 (Vec::new(), course.back_off(wait))
             }
-        };
-        self.settle(fates).await;
-        self.queue.release(&batch);
-        pause
+        }
     }
 
     /// Waits until the spool knows.
