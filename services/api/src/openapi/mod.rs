@@ -51,6 +51,7 @@ pub(crate) fn base() -> OpenApi {
         tags(
             (name = "resources", description = "Every kind of session, its service, its files and its history, as JSON:API; and the feed."),
             (name = "forms", description = "Sessions that field devices post as forms, with their attachments."),
+            (name = "ingest", description = "Events that relays forward."),
             (name = "credentials", description = "Tokens, and the keys to check them with."),
             (name = "operations", description = "Health, readiness and metrics."),
         )

@@ -24,6 +24,7 @@ use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth;
+use crate::surfaces::ingest;
 
 pub use wire::FormAttributes;
 
@@ -45,7 +46,8 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
             .service(attachments::get_attachment_resource)
             .service(attachments::get_attachment_content)
             .service(events::list_events)
-            .service(events::get_event),
+            .service(events::get_event)
+            .service(ingest::forward_events),
     );
 }
 
