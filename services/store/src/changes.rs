@@ -98,6 +98,8 @@ struct Plan {
 
 /// One revision to write.
 struct Step {
+    /// Which change makes it.
+    at: usize,
     session: Session,
     event: EventType,
     /// The event's id at its source.
@@ -144,6 +146,7 @@ impl Plan {
             let outcome = match decision {
                 Decision::Apply(session, event) => {
                     let step = Step {
+                        at,
                         session: session.clone(),
                         event,
                         source_event: change.event_id(),
@@ -460,10 +463,11 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
     .map(|_| ())
 }
 
-/// Writes an event for every step. Their order in the feed is that of the revisions: see the column `txid`, which the
-/// session's row has by now.
+/// Writes an event for every step, in the order of the changes. Their order in the feed is that of the revisions: see the
+/// column `txid`, which the session's row has by now.
 async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
-    let steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
+    let mut steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
+    steps.sort_unstable_by_key(|step| step.at);
     if steps.is_empty() {
         return Ok(());
     }

@@ -86,7 +86,7 @@ pub mod columns {
 pub(crate) const SOURCE: Source = Source {
     table: "sessions",
     columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
-              received_at, received_from, deleted, points, facts, revision",
+              received_at, received_from, deleted, points, number, facts, revision",
     footprint: "footprint",
 };
 

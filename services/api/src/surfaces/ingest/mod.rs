@@ -4,7 +4,7 @@
 
 mod batch;
 mod body;
-mod wire;
+pub mod wire;
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -11,6 +11,7 @@ pub mod media;
 mod paging;
 pub mod parameters;
 mod projects;
+mod relays;
 mod root;
 mod services;
 mod sessions;
@@ -26,7 +27,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth;
 use crate::surfaces::ingest;
 
-pub use wire::FormAttributes;
+pub use wire::{FormAttributes, PagerAttributes};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(
@@ -41,6 +42,9 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
             .service(events::list_session_events)
             .service(services::list_services)
             .service(services::get_service)
+            .service(relays::list_relays)
+            .service(relays::get_relay)
+            .service(relays::list_relay_services)
             .service(projects::list_projects)
             .service(projects::get_project)
             .service(attachments::get_attachment_resource)
