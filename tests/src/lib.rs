@@ -6,6 +6,7 @@ mod client;
 pub mod program;
 mod properties;
 mod proxy;
+mod relay;
 mod s3;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ use tokio::sync::OnceCell;
 pub use client::{Answer, Client, Credential, file, send};
 pub use properties::for_all;
 pub use proxy::Proxy;
+pub use relay::{Relay, verdicts};
 pub use s3::S3;
 
 /// The service's login in the test cluster.

@@ -1,4 +1,6 @@
-//! `admin`: organizations, projects, keys, and the database's roles. The functions are `rollcall up`'s too.
+//! `admin`: organizations, projects, keys, relays, and the database's roles. The functions are `rollcall up`'s too.
+
+mod relay;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -6,7 +8,7 @@ use rollcall_model::{OrgId, Permission, ProjectId};
 use rollcall_store::api_keys::{self, ApiKey, NewApiKey, Proof};
 use rollcall_store::organizations::{self, Organization};
 use rollcall_store::projects::{self, Project};
-use rollcall_store::{Db, roles};
+use rollcall_store::{Db, TenantConn, roles};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -14,6 +16,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::auth::{keys, signed, tokens};
 use crate::config::DatabaseArgs;
+
+pub use relay::create_relay;
 
 /// `rollcall-api admin ..`
 #[derive(Args, Debug)]
@@ -51,6 +55,13 @@ enum Command {
         database: DatabaseArgs,
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// Relays of an organization: who forwards events from where the api cannot look
+    Relay {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(subcommand)]
+        command: relay::Command,
     },
 }
 
@@ -127,7 +138,7 @@ struct CreateKeyArgs {
     /// What the key is for
     #[arg(long)]
     name: String,
-    /// What the key may do: sessions:read, sessions:write, admin; repeatable
+    /// What the key may do: sessions:read, sessions:write, events:write, admin; repeatable
     #[arg(long = "permission", value_name = "PERMISSION", required = true)]
     permissions: Vec<Permission>,
     /// After how many days the key ends; never where left out
@@ -179,6 +190,9 @@ pub async fn run(args: AdminArgs) -> anyhow::Result<String> {
             project(&crate::database(&database)?, command).await?
         }
         Command::Key { database, command } => key(&crate::database(&database)?, command).await?,
+        Command::Relay { database, command } => {
+            relay::run(&crate::database(&database)?, command).await?
+        }
     };
     Ok(if args.json {
         serde_json::to_string_pretty(&value)?
@@ -265,11 +279,10 @@ async fn key(db: &Db, command: KeyCommand) -> anyhow::Result<(Value, String)> {
                     .flatten(),
             };
             let made = create_key(db, org, &spec).await?;
-            let text = format!(
-                "id      {}\nsecret  {}\n\nThe secret is shown this once; keep it safe.",
-                made.id, made.secret
-            );
-            Ok((json!({ "id": made.id, "secret": made.secret }), text))
+            Ok((
+                json!({ "id": made.id, "secret": made.secret }),
+                key_text(&made),
+            ))
         }
         KeyCommand::List { organization } => {
             let org = find_organization(db, &organization).await?.org_id;
@@ -339,42 +352,65 @@ pub async fn list_projects(db: &Db, org: OrgId) -> anyhow::Result<Vec<Project>> 
 
 /// A new key. Its secret is in the answer and nowhere else.
 pub async fn create_key(db: &Db, org: OrgId, spec: &KeySpec<'_>) -> anyhow::Result<CreatedKey> {
+    let (key, proof) = make_key(org, spec)?;
+    let stored: Result<(), rollcall_store::Error> = db
+        .tenant(org, async |tx| insert_key(tx, spec, &key, &proof).await)
+        .await;
+    stored.map_err(|error| explain(error, spec.project, "make the key"))?;
+    Ok(key)
+}
+
+/// A key, and what is kept of its secret: a hash or, for the signed scheme, a salt.
+fn make_key(org: OrgId, spec: &KeySpec<'_>) -> anyhow::Result<(CreatedKey, [u8; 32])> {
     let mut made = keys::generate(org)?;
     let mut proof = [0; 32];
-    let proof = match spec.signed_with {
+    match spec.signed_with {
         Some(configured) => {
             keys::random(&mut proof)?;
             made.secret = signed::secret_of(configured, &made.id, &proof);
-            Proof::SignedSalt(&proof)
         }
-        None => {
-            proof = keys::hash(&made.secret);
-            Proof::SecretHash(&proof)
-        }
+        None => proof = keys::hash(&made.secret),
+    }
+    let key = CreatedKey {
+        id: made.id,
+        secret: made.secret,
     };
+    Ok((key, proof))
+}
+
+async fn insert_key(
+    tx: &mut TenantConn,
+    spec: &KeySpec<'_>,
+    key: &CreatedKey,
+    proof: &[u8; 32],
+) -> Result<(), rollcall_store::Error> {
     let row = NewApiKey {
-        id: &made.id,
+        id: &key.id,
         project: spec.project,
         name: spec.name,
         permissions: spec.permissions,
-        proof,
+        proof: match spec.signed_with {
+            Some(_) => Proof::SignedSalt(proof),
+            None => Proof::SecretHash(proof),
+        },
         expires_at: spec.expires_at,
     };
-    let stored: Result<(), rollcall_store::Error> = db
-        .tenant(org, async |tx| api_keys::insert(tx, &row).await)
-        .await;
-    stored.map_err(|error| match (constraint(&error), spec.project) {
+    api_keys::insert(tx, &row).await
+}
+
+fn explain(
+    error: rollcall_store::Error,
+    project: Option<ProjectId>,
+    what: &'static str,
+) -> anyhow::Error {
+    match (constraint(&error), project) {
         (Some("api_keys_org_id_project_id_fkey"), Some(project)) => {
             anyhow::anyhow!(
                 "the organization has no project {project}; `admin project list` shows them"
             )
         }
-        _ => anyhow::Error::new(error).context("make the key"),
-    })?;
-    Ok(CreatedKey {
-        id: made.id,
-        secret: made.secret,
-    })
+        _ => anyhow::Error::new(error).context(what),
+    }
 }
 
 fn constraint(error: &rollcall_store::Error) -> Option<&str> {
@@ -424,6 +460,13 @@ fn key_line(key: &ApiKey) -> String {
         }
     }
     line
+}
+
+fn key_text(key: &CreatedKey) -> String {
+    format!(
+        "id      {}\nsecret  {}\n\nThe secret is shown this once; keep it safe.",
+        key.id, key.secret
+    )
 }
 
 fn rfc3339(at: Option<OffsetDateTime>) -> Option<String> {

@@ -386,7 +386,11 @@ impl From<rollcall_store::Error> for ApiError {
             | Error::Tls(_)
             | Error::Protocol(_)
             | Error::BeginFailed => true,
-            Error::Database(database) => database.code().is_some_and(|code| is_passing(&code)),
+            Error::Database(database) => {
+                // Another batch stored the event between the look and the write: a repeat finds it.
+                database.constraint() == Some("events_by_source_event")
+                    || database.code().is_some_and(|code| is_passing(&code))
+            }
             _ => false,
         };
         if away {

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
-    Attachment, EventType, Kind, OrgId, Point, PointName, Points, ProjectId, Session, SessionId,
+    Attachment, EventType, Kind, OrgId, Point, PointName, Points, ProjectId, Report, Session,
+    SessionId,
 };
 
 /// One thing that a source reports of one session.
@@ -46,6 +48,8 @@ pub enum Op {
     Detach { point: PointName },
     /// Mark as deleted, keep the data (M12).
     Delete,
+    /// Make it what a relay says that it now is.
+    Report(Report),
 }
 
 /// A whole session. Times that the source did not name fall back to the change's arrival.
@@ -108,6 +112,8 @@ pub enum Rejection {
     TooLarge { limit: usize },
     /// Too much is asked for at once: the change may succeed in a smaller batch.
     BatchTooLarge,
+    /// The reported event's id is that of another session's event.
+    EventTaken,
 }
 
 impl SessionChange {
@@ -121,19 +127,32 @@ impl SessionChange {
         match &self.op {
             Op::Put(put) => put.saved,
             Op::Merge(merge) => merge.saved,
-            Op::Attach { .. } | Op::Detach { .. } | Op::Delete => None,
+            Op::Attach { .. } | Op::Detach { .. } | Op::Delete | Op::Report(_) => None,
+        }
+    }
+
+    /// The id that the event which the change reports has at its source.
+    pub fn event_id(&self) -> Option<Uuid> {
+        match &self.op {
+            Op::Report(report) => Some(report.event_id),
+            _ => None,
         }
     }
 
     /// What this change makes of `current`.
     ///
     /// `history` holds what the session was at earlier revisions that carry [`Self::named_save`]: content that it once
-    /// held under the same save time is a late repeat and must not undo a newer edit.
+    /// held under the same save time is a late repeat and must not undo a newer edit. `is_known` says whether the session
+    /// has an event of [`Self::event_id`] already.
     pub fn decide<'a>(
         &self,
         current: Option<&Session>,
         history: impl IntoIterator<Item = &'a Session>,
+        is_known: bool,
     ) -> Decision {
+        if let Some(session) = current.filter(|_| is_known) {
+            return Decision::Repeat(session.clone());
+        }
         if let Some(first) = current.into_iter().find(|session| self.is_repeat(session)) {
             return Decision::Repeat(first.clone());
         }
@@ -161,6 +180,7 @@ impl SessionChange {
                 ),
                 None => Decision::Reject(Rejection::NoSession),
             },
+            Op::Report(report) => self.report(report, current),
         }
     }
 
@@ -197,7 +217,8 @@ impl SessionChange {
                 let held = session.points.get(point).and_then(Point::attachment);
                 !session.deleted && held.is_some_and(|held| held.same(attachment))
             }
-            Op::Detach { .. } | Op::Delete => false,
+            // A report is known by its event's id: a guest may be paged twice with nothing else changed.
+            Op::Detach { .. } | Op::Delete | Op::Report(_) => false,
         }
     }
 
@@ -219,6 +240,7 @@ impl SessionChange {
             received_from: self.from.clone(),
             deleted: false,
             points: put.points.clone(),
+            pager: None,
             revision: current.map_or(0, |session| session.revision),
         };
         match current {
@@ -306,6 +328,34 @@ impl SessionChange {
             }
             _ => Decision::Reject(Rejection::NoAttachment),
         }
+    }
+
+    /// A late report leaves the session as it is, and yet is a revision: that it happened is a fact.
+    fn report(&self, report: &Report, current: Option<&Session>) -> Decision {
+        let session = match current {
+            Some(held) if report.is_late(held) => held.clone(),
+            _ => Session {
+                org: self.org,
+                id: self.session_id(),
+                project: self.project,
+                service: self.service.clone(),
+                kind: self.kind,
+                source_id: self.source_id.clone(),
+                unit_id: String::new(),
+                label: report.label.clone(),
+                user: None,
+                remote: None,
+                created_at: report.created,
+                saved_at: report.at,
+                received_at: self.at,
+                received_from: self.from.clone(),
+                deleted: false,
+                points: Points::new(),
+                pager: Some(report.pager.clone()),
+                revision: current.map_or(0, |session| session.revision),
+            },
+        };
+        self.applied(session, report.event)
     }
 
     /// Stamps what every change leaves on a session.
@@ -412,7 +462,7 @@ mod tests {
         let mut history: Vec<Session> = Vec::new();
         for change in changes {
             let now = history.last().cloned();
-            if let Decision::Apply(session, _) = change.decide(now.as_ref(), &history) {
+            if let Decision::Apply(session, _) = change.decide(now.as_ref(), &history, false) {
                 history.push(session);
             }
         }
@@ -458,7 +508,7 @@ mod tests {
         );
         let history = run(&[old.clone(), new.clone(), old.clone()]);
         assert_eq!(history.len(), 2);
-        let Decision::Repeat(first) = old.decide(history.last(), &history) else {
+        let Decision::Repeat(first) = old.decide(history.last(), &history, false) else {
             panic!("a repeat");
         };
         assert_eq!(first, history[0]);
@@ -513,7 +563,7 @@ mod tests {
             merge(2, None, &[("a", "2")]).op,
         ] {
             assert!(matches!(
-                change(2, op).decide(deleted, []),
+                change(2, op).decide(deleted, [], false),
                 Decision::Reject(Rejection::NoSession)
             ));
         }
@@ -522,7 +572,8 @@ mod tests {
             max_points: 3,
             ..Merge::default()
         };
-        let Decision::Apply(session, event) = change(2, Op::Merge(restore)).decide(deleted, [])
+        let Decision::Apply(session, event) =
+            change(2, Op::Merge(restore)).decide(deleted, [], false)
         else {
             panic!("restored");
         };
@@ -551,7 +602,7 @@ mod tests {
         let history = run(&[put(0, None, &[("a", "1")])]);
         let many = merge(1, None, &[("b", "1"), ("c", "1"), ("d", "1")]);
         assert!(matches!(
-            many.decide(history.last(), []),
+            many.decide(history.last(), [], false),
             Decision::Reject(Rejection::TooManyPoints { limit: 3 })
         ));
     }

@@ -22,6 +22,12 @@ pub enum EventType {
     Deleted,
     /// A deleted session came back (M11).
     Restored,
+    /// A guest was paged, perhaps not for the first time.
+    Paged,
+    /// A guest's session ended: the guest came.
+    Cleared,
+    /// A guest's session ended: it was taken off the roll.
+    Removed,
 }
 
 impl EventType {
@@ -35,6 +41,9 @@ impl EventType {
             Self::Detached => "detached",
             Self::Deleted => "deleted",
             Self::Restored => "restored",
+            Self::Paged => "paged",
+            Self::Cleared => "cleared",
+            Self::Removed => "removed",
         }
     }
 }

@@ -83,6 +83,10 @@ pub struct IngestEvent {
     /// Always the same for the same event: see [`event_id`].
     pub id: Uuid,
     pub service: String,
+    /// The spool that the event was first written to: [`Self::sequence`] counts in there. Nil where the relay never had
+    /// another.
+    #[serde(default)]
+    pub spool: Uuid,
     /// Counts the service's events in its relay's spool from 1.
     pub sequence: u64,
     /// When it happened, by the relay's clock.

@@ -7,6 +7,7 @@ mod event;
 mod ids;
 pub mod ingest;
 mod limits;
+pub mod pager;
 mod permission;
 mod point;
 mod session;
@@ -15,6 +16,7 @@ pub use change::{Decision, Merge, Op, PointChange, Put, Rejection, SessionChange
 pub use event::EventType;
 pub use ids::{AttachmentId, InvalidId, ObjectKey, OrgId, ProjectId, SessionId};
 pub use limits::Limits;
+pub use pager::{OutOfRange, Pager, Report, Reported};
 pub use permission::{Permission, UnknownPermission};
 pub use point::{Attachment, InvalidPoint, Point, PointName, Points};
 pub use session::{Kind, Session, UnknownKind, forms_service};

@@ -14,6 +14,9 @@ pub enum Permission {
     /// Create, update and delete sessions and attachments.
     #[serde(rename = "sessions:write")]
     SessionsWrite,
+    /// Forward events as a relay.
+    #[serde(rename = "events:write")]
+    Ingest,
     /// Everything in the key's reach.
     #[serde(rename = "admin")]
     Admin,
@@ -21,18 +24,24 @@ pub enum Permission {
 
 /// Text that names no permission.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a permission; use sessions:read, sessions:write or admin")]
+#[error("`{0}` is not a permission; use sessions:read, sessions:write, events:write or admin")]
 pub struct UnknownPermission(String);
 
 impl Permission {
     /// Every permission, weakest first.
-    pub const ALL: [Self; 3] = [Self::SessionsRead, Self::SessionsWrite, Self::Admin];
+    pub const ALL: [Self; 4] = [
+        Self::SessionsRead,
+        Self::SessionsWrite,
+        Self::Ingest,
+        Self::Admin,
+    ];
 
     /// The name as stored and as shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SessionsRead => "sessions:read",
             Self::SessionsWrite => "sessions:write",
+            Self::Ingest => "events:write",
             Self::Admin => "admin",
         }
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{OrgId, Point, Points, ProjectId, SessionId};
+use crate::{OrgId, Pager, Point, Points, ProjectId, SessionId};
 
 /// What a session is one of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ use crate::{OrgId, Point, Points, ProjectId, SessionId};
 pub enum Kind {
     /// A form filled in by a field device.
     Form,
+    /// A guest who waits with a pager.
+    Pager,
 }
 
 /// A session as it stands, or as it stood when an event happened. Serialized, it is the event's snapshot.
@@ -24,9 +26,9 @@ pub struct Session {
     /// What the session was created on; unique in the organization.
     pub service: String,
     pub kind: Kind,
-    /// The session's name at its source: for a form the client's `uuid`, as last written.
+    /// The session's name at its source: for a form the client's `uuid`, as last written; for a pager the transmitter's.
     pub source_id: String,
-    /// The device that created or last edited the session.
+    /// The device that created or last edited the session; empty where its source knows none.
     pub unit_id: String,
     /// What the session is called at its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +52,9 @@ pub struct Session {
     pub received_from: String,
     pub deleted: bool,
     pub points: Points,
+    /// What is known of a guest with a pager; of other kinds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pager: Option<Pager>,
     /// Counts the session's changes from 1; with the id it names the event that made it so.
     pub revision: i64,
 }
@@ -57,15 +62,18 @@ pub struct Session {
 impl Session {
     /// How the session stands, in its kind's words.
     pub fn state(&self) -> &'static str {
-        match self.kind {
-            Kind::Form if self.deleted => "deleted",
-            Kind::Form => "saved",
+        match (self.kind, &self.pager) {
+            (Kind::Pager, Some(pager)) => pager.state(),
+            // Nothing writes a pager's session without its facts.
+            (Kind::Pager, None) => "started",
+            (Kind::Form, _) if self.deleted => "deleted",
+            (Kind::Form, _) => "saved",
         }
     }
 
     /// Whether it still is on the roll; one that is not stays as history.
     pub fn is_active(&self) -> bool {
-        !self.deleted
+        !self.deleted && self.pager.as_ref().is_none_or(Pager::is_active)
     }
 
     /// What differs from the session as it was, as JSON pointers (RFC 6901) into the attributes that `/v1` shows; of a new
@@ -84,10 +92,15 @@ impl Session {
             ("/user", self.user != before.user),
             ("/remote", self.remote != before.remote),
             ("/started", self.created_at != before.created_at),
-            ("/saved", self.saved_at != before.saved_at),
+            (
+                "/saved",
+                self.kind == Kind::Form && self.saved_at != before.saved_at,
+            ),
         ];
+        let pager = Pager::changed_since(self.pager.as_ref(), before.pager.as_ref());
         let members = members
             .into_iter()
+            .chain(pager)
             .filter(|(_, differs)| *differs)
             .map(|(name, _)| name.to_owned());
         let set = self
@@ -119,8 +132,12 @@ impl Session {
     pub fn footprint(&self) -> usize {
         /// A point's own, and most of what describes a file.
         const POINT_BYTES: usize = 256;
+        /// A pager's facts.
+        const PAGER_BYTES: usize = 256;
         let names: usize = self.points.keys().map(|name| name.as_str().len()).sum();
-        self.value_bytes() + names + (self.points.len() + 1) * POINT_BYTES
+        let label = self.label.as_ref().map_or(0, String::len);
+        let facts = usize::from(self.pager.is_some()) * PAGER_BYTES;
+        self.value_bytes() + names + label + facts + (self.points.len() + 1) * POINT_BYTES
     }
 }
 
@@ -135,6 +152,7 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
         match text {
             "form" => Ok(Self::Form),
+            "pager" => Ok(Self::Pager),
             _ => Err(UnknownKind(text.to_owned())),
         }
     }
@@ -145,6 +163,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Form => "form",
+            Self::Pager => "pager",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use rollcall_model::{
-    Attachment, Decision, EventType, Rejection, Session, SessionChange, SessionId,
+    Attachment, Decision, EventType, Pager, Rejection, Session, SessionChange, SessionId,
 };
 use serde_json::Value;
 use sqlx::types::Json;
@@ -54,8 +54,9 @@ pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Resu
     while !pending.is_empty() {
         let mut plans = lock(tx, changes, &pending).await?;
         read_history(tx, changes, &mut plans).await?;
+        let known = known_events(tx, changes, &pending).await?;
         for plan in &mut plans {
-            plan.decide(changes, &mut to_write);
+            plan.decide(changes, &known, &mut to_write);
         }
         let lost = write_sessions(tx, &plans).await?;
         plans.retain(|plan| !lost.contains(&plan.id));
@@ -97,15 +98,26 @@ struct Plan {
 
 /// One revision to write.
 struct Step {
+    /// Which change makes it.
+    at: usize,
     session: Session,
     event: EventType,
+    /// The event's id at its source.
+    source_event: Option<Uuid>,
     context: Option<Value>,
     changed: Vec<String>,
 }
 
+/// Events that have an id at their source: whose they are, where they are in the store already, and else whose they are to
+/// be: the session's that the batch names first.
+struct KnownEvents {
+    stored: HashMap<Uuid, SessionId>,
+    first: HashMap<Uuid, SessionId>,
+}
+
 impl Plan {
     /// Decides on the changes; `to_write` counts the bytes of all steps of the batch.
-    fn decide(&mut self, changes: &[SessionChange], to_write: &mut usize) {
+    fn decide(&mut self, changes: &[SessionChange], known: &KnownEvents, to_write: &mut usize) {
         for &at in &self.changes {
             let change = &changes[at];
             let current = self
@@ -121,14 +133,23 @@ impl Plan {
                 Decision::Reject(Rejection::NoProject)
             } else if self.is_unread {
                 Decision::Reject(Rejection::BatchTooLarge)
+            } else if !known.belongs(change, self.id) {
+                Decision::Reject(Rejection::EventTaken)
             } else {
-                within(change.decide(current, earlier), to_write)
+                let id = change.event_id();
+                let is_known = id.is_some_and(|id| {
+                    known.stored.contains_key(&id)
+                        || self.steps.iter().any(|step| step.source_event == Some(id))
+                });
+                within(change.decide(current, earlier, is_known), to_write)
             };
             let outcome = match decision {
                 Decision::Apply(session, event) => {
                     let step = Step {
+                        at,
                         session: session.clone(),
                         event,
+                        source_event: change.event_id(),
                         context: change.context.clone(),
                         changed: session.changed_since(current),
                     };
@@ -157,6 +178,16 @@ impl Plan {
             total: i64::from(self.base.is_none()),
         };
         (count.active != 0 || count.total != 0).then_some(count)
+    }
+}
+
+impl KnownEvents {
+    /// Whether the event that the change reports, if it does, is the session's.
+    fn belongs(&self, change: &SessionChange, session: SessionId) -> bool {
+        let owner = change
+            .event_id()
+            .and_then(|id| self.stored.get(&id).or_else(|| self.first.get(&id)));
+        owner.is_none_or(|owner| *owner == session)
     }
 }
 
@@ -202,7 +233,7 @@ async fn lock(
         SessionRow,
         r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.label, s.username, s.remote,
                   s.created_at, s.saved_at, s.received_at, s.received_from, s.deleted,
-                  s.points as "points: Json<rollcall_model::Points>", s.revision
+                  s.points as "points: Json<rollcall_model::Points>", s.facts as "facts: Json<Pager>", s.revision
            from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
            cross join lateral (
                select * from sessions s where s.org_id = c.org_id and s.id = c.id for update
@@ -286,6 +317,46 @@ async fn read_history(
     Ok(())
 }
 
+/// Looks which reported events are in the store already. The sessions are locked by now, so that an equal batch at the same
+/// time has either written them or waits.
+async fn known_events(
+    tx: &mut TenantConn,
+    changes: &[SessionChange],
+    pending: &BTreeMap<SessionId, Vec<usize>>,
+) -> sqlx::Result<KnownEvents> {
+    let mut first: HashMap<Uuid, SessionId> = HashMap::new();
+    let mut named: Vec<(usize, SessionId)> = pending
+        .iter()
+        .flat_map(|(id, changes)| changes.iter().map(|at| (*at, *id)))
+        .collect();
+    named.sort_unstable_by_key(|(at, _)| *at);
+    let (mut orgs, mut ids) = (Vec::new(), Vec::new());
+    for (at, session) in named {
+        if let Some(id) = changes[at].event_id() {
+            orgs.push(changes[at].org.0);
+            ids.push(id);
+            first.entry(id).or_insert(session);
+        }
+    }
+    let mut stored = HashMap::new();
+    if !ids.is_empty() {
+        let rows = sqlx::query!(
+            r#"select e.source_event as "id!", e.session_id
+               from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
+               join events e on e.org_id = c.org_id and e.source_event = c.id"#,
+            &orgs,
+            &ids
+        )
+        .fetch_all(tx.conn())
+        .await?;
+        stored.extend(
+            rows.into_iter()
+                .map(|row| (row.id, SessionId(row.session_id))),
+        );
+    }
+    Ok(KnownEvents { stored, first })
+}
+
 /// Writes each session's last state. Answers the ids that another transaction created meanwhile: nothing was written
 /// of those.
 async fn write_sessions(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<HashSet<SessionId>> {
@@ -317,11 +388,11 @@ async fn insert_sessions(
     let rows = sqlx::query_scalar!(
         "insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at,
                                received_at, received_from, deleted, points, revision, state, active, label, username,
-                               remote, footprint)
+                               remote, footprint, number, facts)
          select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
                               $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bool[],
                               $13::jsonb[], $14::bigint[], $15::text[], $16::bool[], $17::text[], $18::text[],
-                              $19::text[], $20::bigint[])
+                              $19::text[], $20::bigint[], $21::int[], $22::jsonb[])
          on conflict (org_id, id) do nothing
          returning id",
         &c.org,
@@ -343,7 +414,9 @@ async fn insert_sessions(
         &c.label as _,
         &c.user as _,
         &c.remote as _,
-        &c.footprint
+        &c.footprint,
+        &c.number as _,
+        &c.facts as _
     )
     .fetch_all(tx.conn())
     .await?;
@@ -357,12 +430,13 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
          set source_id = n.source_id, unit_id = n.unit_id, created_at = n.created_at, saved_at = n.saved_at,
              received_at = n.received_at, received_from = n.received_from, deleted = n.deleted, points = n.points,
              revision = n.revision, state = n.state, active = n.active, label = n.label, username = n.username,
-             remote = n.remote, footprint = n.footprint, event_txid = greatest(pg_current_xact_id(), s.event_txid)
+             remote = n.remote, footprint = n.footprint, number = n.number, facts = n.facts,
+             event_txid = greatest(pg_current_xact_id(), s.event_txid)
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
                      $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[], $12::text[], $13::bool[],
-                     $14::text[], $15::text[], $16::text[], $17::bigint[])
+                     $14::text[], $15::text[], $16::text[], $17::bigint[], $18::int[], $19::jsonb[])
               n(org_id, id, source_id, unit_id, created_at, saved_at, received_at, received_from, deleted, points,
-                revision, state, active, label, username, remote, footprint)
+                revision, state, active, label, username, remote, footprint, number, facts)
          where s.org_id = n.org_id and s.id = n.id",
         &c.org,
         &c.id,
@@ -380,17 +454,20 @@ async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Re
         &c.label as _,
         &c.user as _,
         &c.remote as _,
-        &c.footprint
+        &c.footprint,
+        &c.number as _,
+        &c.facts as _
     )
     .execute(tx.conn())
     .await
     .map(|_| ())
 }
 
-/// Writes an event for every step. Their order in the feed is that of the revisions: see the column `txid`, which the
-/// session's row has by now.
+/// Writes an event for every step, in the order of the changes. Their order in the feed is that of the revisions: see the
+/// column `txid`, which the session's row has by now.
 async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
-    let steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
+    let mut steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
+    steps.sort_unstable_by_key(|step| step.at);
     if steps.is_empty() {
         return Ok(());
     }
@@ -399,17 +476,19 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
     let snapshots: Vec<Json<&Session>> = sessions.iter().map(|session| Json(*session)).collect();
     let contexts: Vec<Option<&Value>> = steps.iter().map(|step| step.context.as_ref()).collect();
     let changed: Vec<Json<&Vec<String>>> = steps.iter().map(|step| Json(&step.changed)).collect();
+    let source_events: Vec<Option<Uuid>> = steps.iter().map(|step| step.source_event).collect();
     let c = Columns::of(&sessions);
     sqlx::query!(
         "insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                             context, changed, footprint, txid)
+                             context, changed, footprint, source_event, txid)
          select n.org_id, n.session_id, n.revision, n.type, n.project_id, n.service, n.kind, n.at, n.saved_at, n.session,
-                n.context, array(select jsonb_array_elements_text(n.changed)), n.footprint,
+                n.context, array(select jsonb_array_elements_text(n.changed)), n.footprint, n.source_event,
                 (select s.event_txid from sessions s where s.org_id = n.org_id and s.id = n.session_id)
          from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[])
+                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[],
+                     $14::uuid[])
               with ordinality n(org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                                context, changed, footprint, step)
+                                context, changed, footprint, source_event, step)
          order by n.step",
         &c.org,
         &c.id,
@@ -423,7 +502,8 @@ async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
         &snapshots as _,
         &contexts as _,
         &changed as _,
-        &c.footprint
+        &c.footprint,
+        &source_events as _
     )
     .execute(tx.conn())
     .await?;
@@ -550,6 +630,8 @@ struct Columns<'a> {
     user: Vec<Option<&'a str>>,
     remote: Vec<Option<&'a str>>,
     footprint: Vec<i64>,
+    number: Vec<Option<i32>>,
+    facts: Vec<Option<Json<&'a Pager>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -580,6 +662,14 @@ impl<'a> Columns<'a> {
             footprint: sessions
                 .iter()
                 .map(|s| i64::try_from(s.footprint()).unwrap_or(i64::MAX))
+                .collect(),
+            number: sessions
+                .iter()
+                .map(|s| s.pager.as_ref().map(|pager| pager.number.into()))
+                .collect(),
+            facts: sessions
+                .iter()
+                .map(|s| s.pager.as_ref().map(Json))
                 .collect(),
         }
     }

@@ -3,11 +3,15 @@
 //! The counts are kept in several rows a service. A writer adds to one that no other transaction holds, or makes
 //! another, so that writers never wait for each other here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use rollcall_model::OrgId;
+use rollcall_model::{Kind, OrgId, ProjectId};
+use serde::Deserialize;
+use serde_json::Value as Json;
 use sqlx::FromRow;
+use sqlx::types::Json as Decoded;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::TenantConn;
 use crate::listing::{self, Query, Source};
@@ -25,6 +29,26 @@ pub struct Service {
     pub active: i64,
     /// Sessions there ever were.
     pub total: i64,
+    /// The relay that speaks for it.
+    pub relay_id: Option<Uuid>,
+    /// What it counts of itself, in its kind's words, and when it said so.
+    pub statistics: Option<Json>,
+    pub reported_at: Option<OffsetDateTime>,
+    /// The latest gaps in what is known of it, last to first.
+    pub gaps: Decoded<Vec<Gap>>,
+}
+
+/// Events that a service will never have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Gap {
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    pub events: Option<i64>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+    pub reason: String,
 }
 
 /// What services may be narrowed and sorted by.
@@ -35,6 +59,7 @@ pub mod columns {
     pub const KIND: Column = column("kind", ColumnKind::Text);
     pub const STATE: Column = column("state", ColumnKind::Text);
     pub const PROJECT: Column = column("project_id", ColumnKind::Number);
+    pub const RELAY: Column = column("relay_id", ColumnKind::Id);
 
     const fn column(sql: &'static str, kind: ColumnKind) -> Column {
         Column { sql, kind }
@@ -47,13 +72,96 @@ pub(crate) const SOURCE: Source = Source {
               (select coalesce(sum(c.active), 0)::bigint from service_counts c \
                where c.org_id = services.org_id and c.service = services.name) as active, \
               (select coalesce(sum(c.total), 0)::bigint from service_counts c \
-               where c.org_id = services.org_id and c.service = services.name) as total",
-    footprint: "512::bigint",
+               where c.org_id = services.org_id and c.service = services.name) as total, \
+              relay_id, statistics, reported_at, \
+              (select coalesce(jsonb_agg(to_jsonb(g)), '[]') from ( \
+                   select at, events, since, until, reason from gaps g \
+                   where g.org_id = services.org_id and g.service = services.name \
+                   order by at desc, id desc limit 20) g) as gaps",
+    // A relay's may have as many gaps as are shown, each with its reason.
+    footprint: "(case when relay_id is null then 512 else 24576 end)::bigint",
 };
 
 /// A page of services.
 pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Service>> {
     listing::page(tx, &SOURCE, query).await
+}
+
+/// Makes the services of a relay that are not there yet, and answers which of `names` are the relay's: a name that another
+/// relay, a project's form intake, another project or another kind has is not.
+pub async fn ensure(
+    tx: &mut TenantConn,
+    (relay, project): (Uuid, ProjectId),
+    kind: Kind,
+    names: &[String],
+) -> sqlx::Result<HashSet<String>> {
+    let own = owned(tx, (relay, project), kind, names).await?;
+    if own.len() == names.len() {
+        return Ok(own);
+    }
+    // In one order, so that two batches at once wait for each other.
+    sqlx::query!(
+        "insert into services (org_id, name, project_id, kind, relay_id)
+         select $1, name, $2, $3, $4 from unnest($5::text[]) n(name) order by name collate \"C\"
+         on conflict (org_id, name) do nothing",
+        tx.org().0,
+        project.get(),
+        kind.as_str(),
+        relay,
+        names
+    )
+    .execute(tx.conn())
+    .await?;
+    owned(tx, (relay, project), kind, names).await
+}
+
+async fn owned(
+    tx: &mut TenantConn,
+    (relay, project): (Uuid, ProjectId),
+    kind: Kind,
+    names: &[String],
+) -> sqlx::Result<HashSet<String>> {
+    let rows = sqlx::query_scalar!(
+        "select name from services
+         where org_id = $1 and name = any($2) and relay_id = $3 and project_id = $4 and kind = $5",
+        tx.org().0,
+        names,
+        relay,
+        project.get(),
+        kind.as_str()
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// How a service of a relay stands.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    pub name: &'a str,
+    pub at: OffsetDateTime,
+    pub statistics: Option<Json>,
+}
+
+/// Notes how services stand, where that is newer than what is known. Statistics that are not said stay.
+pub async fn note_standing(tx: &mut TenantConn, standings: &[Standing<'_>]) -> sqlx::Result<()> {
+    let mut standings: Vec<&Standing<'_>> = standings.iter().collect();
+    // Locked in one order; of several of one service the newest.
+    standings.sort_by(|a, b| (a.name, b.at).cmp(&(b.name, a.at)));
+    standings.dedup_by_key(|standing| standing.name);
+    for standing in standings {
+        sqlx::query!(
+            "update services set statistics = coalesce($3, statistics), reported_at = $4
+             where org_id = $1 and name = $2 and (reported_at is null or reported_at < $4)",
+            tx.org().0,
+            standing.name,
+            standing.statistics,
+            standing.at
+        )
+        .execute(tx.conn())
+        .await?;
+    }
+    Ok(())
 }
 
 /// What a transaction adds to a service's counts.

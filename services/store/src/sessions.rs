@@ -1,6 +1,6 @@
 //! Sessions as they stand: reading. Writing is [`crate::changes`]'s alone.
 
-use rollcall_model::{OrgId, Points, ProjectId, Session, SessionId};
+use rollcall_model::{OrgId, Pager, Points, ProjectId, Session, SessionId};
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -14,7 +14,8 @@ pub async fn find(tx: &mut TenantConn, id: SessionId) -> sqlx::Result<Option<Ses
     sqlx::query_as!(
         SessionRow,
         r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
-                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>", revision
+                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>",
+                  facts as "facts: Json<Pager>", revision
            from sessions where org_id = $1 and id = $2"#,
         tx.org().0,
         id.0
@@ -36,7 +37,8 @@ pub async fn find_named(
     sqlx::query_as!(
         SessionRow,
         r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
-                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>", revision
+                  saved_at, received_at, received_from, deleted, points as "points: Json<Points>",
+                  facts as "facts: Json<Pager>", revision
            from sessions
            where org_id = $1 and (id = $2 or source_id collate "C" = $3) and ($4::bigint is null or project_id = $4)
            order by id limit $5"#,
@@ -72,6 +74,8 @@ pub mod columns {
     pub const SAVED: Column = column("saved_at", ColumnKind::Time);
     pub const UPDATED: Column = column("received_at", ColumnKind::Time);
     pub const DELETED: Column = column("deleted", ColumnKind::Flag);
+    /// A pager's.
+    pub const NUMBER: Column = column("number", ColumnKind::Number);
     pub const REVISION: Column = column("revision", ColumnKind::Number);
 
     const fn column(sql: &'static str, kind: ColumnKind) -> Column {
@@ -82,7 +86,7 @@ pub mod columns {
 pub(crate) const SOURCE: Source = Source {
     table: "sessions",
     columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
-              received_at, received_from, deleted, points, revision",
+              received_at, received_from, deleted, points, number, facts, revision",
     footprint: "footprint",
 };
 
@@ -111,6 +115,8 @@ pub(crate) struct SessionRow {
     pub received_from: String,
     pub deleted: bool,
     pub points: Json<Points>,
+    /// What only its kind has: of a pager, the guest's.
+    pub facts: Option<Json<Pager>>,
     pub revision: i64,
 }
 
@@ -138,6 +144,7 @@ impl SessionRow {
             received_from: self.received_from,
             deleted: self.deleted,
             points: self.points.0,
+            pager: self.facts.map(|facts| facts.0),
             revision: self.revision,
         })
     }

@@ -3,6 +3,7 @@
 mod credentials;
 mod feed;
 mod forms;
+mod ingest;
 mod operations;
 mod outages;
 mod reach;

@@ -97,6 +97,8 @@ pub mod perm {
     pub struct SessionsRead;
     /// `sessions:write`
     pub struct SessionsWrite;
+    /// `events:write`
+    pub struct Ingest;
 
     impl Needs for SessionsRead {
         const PERMISSION: Permission = Permission::SessionsRead;
@@ -104,6 +106,10 @@ pub mod perm {
 
     impl Needs for SessionsWrite {
         const PERMISSION: Permission = Permission::SessionsWrite;
+    }
+
+    impl Needs for Ingest {
+        const PERMISSION: Permission = Permission::Ingest;
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
 /// What the attributes of each kind of session hold beyond those of every kind.
-const KINDS: [(&str, &str); 1] = [("form", "FormAttributes")];
+const KINDS: [(&str, &str); 2] = [("form", "FormAttributes"), ("pager", "PagerAttributes")];
 
 /// The document as it is served.
 pub(super) fn shaped(document: &OpenApi) -> Value {
@@ -16,21 +16,26 @@ pub(super) fn shaped(document: &OpenApi) -> Value {
 }
 
 /// Says which schema the attributes of a session meet by its kind. Not by inheritance: a generated client has one type for
-/// all kinds, and takes a kind that it does not know yet.
+/// all kinds, and takes a kind that it does not know yet. One rule is the other's `else`: with `allOf` generators would see
+/// inheritance again.
 fn tell_kinds(json: &mut Value) {
-    let rules = KINDS.map(|(kind, schema)| {
-        json!({
+    let chain = |rest: Option<Value>, (kind, schema): &(&str, &str)| {
+        let mut rule = json!({
             "if": { "required": ["kind"], "properties": { "kind": { "const": kind } } },
             "then": { "$ref": format!("#/components/schemas/{schema}") },
-        })
-    });
+        });
+        if let Some(rest) = rest {
+            rule["else"] = rest;
+        }
+        Some(rule)
+    };
+    let rules = KINDS.iter().rev().fold(None, chain);
     let attributes = json.pointer_mut("/components/schemas/SessionAttributes");
     let attributes = attributes
         .and_then(Value::as_object_mut)
         .expect("sessions have attributes");
-    for rule in rules {
-        attributes.extend(rule.as_object().cloned().into_iter().flatten());
-    }
+    let rules = rules.as_ref().and_then(Value::as_object);
+    attributes.extend(rules.cloned().into_iter().flatten());
 }
 
 /// Refers to a schema by its name wherever it stands again: utoipa writes out what a generic type holds, and a client

@@ -2,6 +2,7 @@
 
 mod docs;
 pub mod forms;
+mod ingest;
 mod operations;
 pub mod resources;
 mod tokens;

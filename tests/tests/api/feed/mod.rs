@@ -22,7 +22,7 @@ async fn create(app: &TestApp, uuid: &str) {
 }
 
 /// Waits until the feed shows what was committed before: transactions of other tests in the same cluster hold it back.
-async fn settle(app: &TestApp) {
+pub async fn settle(app: &TestApp) {
     let settled = async {
         let number: String = sqlx::query_scalar("select pg_current_xact_id()::text")
             .fetch_one(&app.superuser)

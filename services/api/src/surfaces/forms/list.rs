@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, web};
 use data_encoding::BASE64URL_NOPAD;
-use rollcall_model::{ProjectId, SessionId};
+use rollcall_model::{Kind, ProjectId, SessionId};
 use rollcall_store::PAGE_BYTES;
 use rollcall_store::listing::{Condition, Order, Query, Start, Value};
 use rollcall_store::sessions::{self, columns};
@@ -77,6 +77,7 @@ pub async fn list_sessions(
     };
     let query = Query {
         conditions: vec![
+            Condition::equal(columns::KIND, Value::Text(Kind::Form.as_str().to_owned())),
             Condition::equal(columns::PROJECT, Value::Number(project.get())),
             Condition::equal(columns::DELETED, Value::Flag(deleted)),
         ],

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{no_project, no_session};
 use crate::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Problem};
 use crate::idempotency::Reply;
 
 /// Dates as the vendor prints them, in UTC.
@@ -185,6 +185,10 @@ pub fn refusal(rejection: &Rejection) -> ApiError {
             "session_too_large",
             format!("the session's values would have more than {limit} bytes (limit: body)"),
         ),
+        Rejection::EventTaken => ApiError::Conflict(Problem::new(
+            "event_taken",
+            "an event of another session has this id",
+        )),
         Rejection::BatchTooLarge => ApiError::too_large(
             "batch_too_large",
             "the batch asks for too many changes of large sessions at once; send it in smaller batches",

@@ -13,12 +13,13 @@ use uuid::Uuid;
 use crate::error::{ApiError, Problem};
 
 /// Where a session's document has what is a column.
-const MEMBERS: [(&str, Column); 15] = [
+const MEMBERS: [(&str, Column); 16] = [
     ("id", columns::ID),
     ("attributes/state", columns::STATE),
     ("attributes/active", columns::ACTIVE),
     ("attributes/kind", columns::KIND),
     ("attributes/project", columns::PROJECT),
+    ("attributes/number", columns::NUMBER),
     ("attributes/unit_id", columns::UNIT),
     ("attributes/label", columns::LABEL),
     ("attributes/user", columns::USER),

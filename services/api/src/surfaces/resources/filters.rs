@@ -2,7 +2,7 @@
 
 use rollcall_model::ProjectId;
 use rollcall_store::listing::{Column, Comparison, Condition, Order, Value};
-use rollcall_store::{events, services, sessions};
+use rollcall_store::{events, relays, services, sessions};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,6 +35,10 @@ pub struct SessionFilters {
     #[serde(rename = "filter[project]")]
     #[param(value_type = Option<i64>, minimum = 1)]
     project: Option<String>,
+    /// Sessions of the pager with this number.
+    #[serde(rename = "filter[number]")]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 65535, example = 12)]
+    number: Option<String>,
     /// Sessions of this device.
     #[serde(rename = "filter[unit_id]")]
     unit_id: Option<String>,
@@ -66,18 +70,20 @@ pub struct SessionFilters {
     /// MaxScale's `<JSON pointer>=<JSON or expression>`, on members that are columns: `/attributes/state="saved"`,
     /// `/attributes/revision=and(ge(2),lt(9))`. Expressions are `eq ne lt le ge gt` of one JSON value, `and or not`.
     filter: Option<String>,
-    /// `started`, `updated`, `source_id` or `id`; with `-` in front from the last to the first. `-started` where left out.
+    /// `started`, `updated`, `source_id`, `id`, or `number`, which leaves out what has none; with `-` in front from the last to
+    /// the first. `-started` where left out.
     #[param(example = "-started")]
     sort: Option<String>,
 }
 
-const SORTS: [(&str, &[Column]); 4] = {
-    use sessions::columns::{ID, SOURCE_ID, STARTED, UPDATED};
+const SORTS: [(&str, &[Column]); 5] = {
+    use sessions::columns::{ID, NUMBER, SOURCE_ID, STARTED, UPDATED};
     [
         ("started", &[STARTED, ID]),
         ("updated", &[UPDATED, ID]),
         ("source_id", &[SOURCE_ID, ID]),
         ("id", &[ID]),
+        ("number", &[NUMBER, STARTED, ID]),
     ]
 };
 
@@ -86,7 +92,8 @@ impl SessionFilters {
     pub fn read(&self, who: &Principal) -> Result<(Vec<Condition>, Order), ApiError> {
         use Comparison::{GreaterOrEqual, Less};
         use sessions::columns::{
-            ACTIVE, KIND, LABEL, PROJECT, SERVICE, SOURCE_ID, STARTED, STATE, UNIT, UPDATED, USER,
+            ACTIVE, KIND, LABEL, NUMBER, PROJECT, SERVICE, SOURCE_ID, STARTED, STATE, UNIT,
+            UPDATED, USER,
         };
         let mut conditions: Vec<Condition> = reach(who, PROJECT).into_iter().collect();
         for (column, wanted) in [
@@ -105,6 +112,12 @@ impl SessionFilters {
         }
         if let Some(number) = &self.project {
             conditions.push(is_project(PROJECT, number)?);
+        }
+        if let Some(text) = &self.number {
+            let number = text.parse::<u16>().ok().filter(|number| *number > 0);
+            let number = number
+                .ok_or_else(|| invalid("filter[number]", "must be a pager's number, 1 to 65535"))?;
+            conditions.push(Condition::equal(NUMBER, Value::Number(number.into())));
         }
         for (name, column, comparison, wanted) in [
             (
@@ -139,7 +152,12 @@ impl SessionFilters {
         if let Some(filter) = &self.filter {
             conditions.push(expression::parse(filter)?);
         }
-        Ok((conditions, self.order()?))
+        let order = self.order()?;
+        // What has no number has no place in its order.
+        if order.columns.contains(&NUMBER) {
+            conditions.push(Condition::Known(NUMBER));
+        }
+        Ok((conditions, order))
     }
 
     fn order(&self) -> Result<Order, ApiError> {
@@ -175,6 +193,32 @@ pub struct ServiceFilters {
     #[serde(rename = "filter[project]")]
     #[param(value_type = Option<i64>, minimum = 1)]
     project: Option<String>,
+}
+
+/// Which relays.
+#[derive(Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RelayFilters {
+    /// Relays of the project with this number.
+    #[serde(rename = "filter[project]")]
+    #[param(value_type = Option<i64>, minimum = 1)]
+    project: Option<String>,
+}
+
+impl RelayFilters {
+    /// The conditions, the credential's reach among them, and the order: by name.
+    pub fn read(&self, who: &Principal) -> Result<(Vec<Condition>, Order), ApiError> {
+        use relays::columns::{NAME, PROJECT};
+        let mut conditions: Vec<Condition> = reach(who, PROJECT).into_iter().collect();
+        if let Some(number) = &self.project {
+            conditions.push(is_project(PROJECT, number)?);
+        }
+        let order = Order {
+            columns: &[NAME],
+            descending: false,
+        };
+        Ok((conditions, order))
+    }
 }
 
 impl ServiceFilters {

@@ -11,6 +11,7 @@ pub mod media;
 mod paging;
 pub mod parameters;
 mod projects;
+mod relays;
 mod root;
 mod services;
 mod sessions;
@@ -24,8 +25,9 @@ use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth;
+use crate::surfaces::ingest;
 
-pub use wire::FormAttributes;
+pub use wire::{FormAttributes, PagerAttributes};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(
@@ -40,12 +42,16 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
             .service(events::list_session_events)
             .service(services::list_services)
             .service(services::get_service)
+            .service(relays::list_relays)
+            .service(relays::get_relay)
+            .service(relays::list_relay_services)
             .service(projects::list_projects)
             .service(projects::get_project)
             .service(attachments::get_attachment_resource)
             .service(attachments::get_attachment_content)
             .service(events::list_events)
-            .service(events::get_event),
+            .service(events::get_event)
+            .service(ingest::forward_events),
     );
 }
 

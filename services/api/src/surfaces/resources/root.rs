@@ -18,6 +18,7 @@ use crate::error::ApiError;
         "sessions": "http://localhost:8080/v1/sessions/",
         "services": "http://localhost:8080/v1/services/",
         "projects": "http://localhost:8080/v1/projects/",
+        "relays": "http://localhost:8080/v1/relays/",
         "events": "http://localhost:8080/v1/events/"
     },
     "meta": { "version": "0.1.0" }
@@ -35,6 +36,7 @@ pub struct RootLinks {
     sessions: String,
     services: String,
     projects: String,
+    relays: String,
     events: String,
 }
 
@@ -66,6 +68,7 @@ pub async fn get_root(
             sessions: at("sessions"),
             services: at("services"),
             projects: at("projects"),
+            relays: at("relays"),
             events: at("events"),
         },
         meta: RootMeta {

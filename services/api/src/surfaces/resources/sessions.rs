@@ -76,6 +76,10 @@ fn place(session: &Session, columns: &[Column]) -> Vec<Value> {
         columns::STARTED => Value::Time(session.created_at),
         columns::UPDATED => Value::Time(session.received_at),
         columns::SOURCE_ID => Value::Text(session.source_id.clone()),
+        columns::NUMBER => {
+            let number = session.pager.as_ref().map(|pager| pager.number);
+            Value::Number(number.unwrap_or_default().into())
+        }
         _ => Value::Id(session.id.0),
     };
     columns.iter().map(value).collect()

@@ -55,7 +55,8 @@ pub struct EventRelationships {
 /// An event's members.
 #[derive(Serialize, ToSchema)]
 pub struct EventAttributes {
-    /// What happened: `created`, `replaced`, `updated`, `attached`, `detached`, `deleted` or `restored`.
+    /// What happened: `created`, `replaced`, `updated`, `attached`, `detached`, `deleted` or `restored` to a form; `created`,
+    /// `paged`, `cleared`, `removed` or `updated` to a pager.
     pub event_type: String,
     /// What the session is one of.
     pub kind: &'static str,
@@ -72,7 +73,8 @@ pub struct EventAttributes {
     pub changed: Vec<String>,
     /// The session as it was after the event.
     pub session: SessionResource,
-    /// What the source said of the change itself.
+    /// What the source said of the change itself. Of a relay's event `at`, when it happened by the relay's clock, and
+    /// `sequence`, its place in the relay's spool; one that came after a later one changed nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub context: Option<serde_json::Value>,

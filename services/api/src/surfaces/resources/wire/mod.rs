@@ -4,14 +4,16 @@
 mod attachment;
 mod event;
 mod project;
+mod relay;
 mod service;
 mod session;
 
 pub use attachment::AttachmentResource;
 pub use event::EventResource;
 pub use project::ProjectResource;
+pub use relay::RelayResource;
 pub use service::ServiceResource;
-pub use session::{FormAttributes, SessionResource, services_of};
+pub use session::{FormAttributes, PagerAttributes, SessionResource, services_of};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,14 +1,16 @@
 //! A service.
 
-use rollcall_store::services::Service;
+use rollcall_store::services::{Gap, Service};
 use serde::Serialize;
+use time::{OffsetDateTime, UtcOffset};
 use utoipa::ToSchema;
 
 use super::super::document::{Relationship, SelfLink, ToOne};
 use super::super::parameters::segment;
 use super::{identifier, related, rfc3339, to_one};
+use crate::surfaces::ingest::wire::PagerStatistics;
 
-/// What sessions are created on: a project's form intake, and what is to come.
+/// What sessions are created on: a project's form intake, a transmitter of pagers, and what is to come.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
     "id": "forms-1",
@@ -47,6 +49,9 @@ pub struct ServiceRelationships {
     /// The one project that it is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projects: Option<ToOne>,
+    /// The relay that speaks for it, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relays: Option<ToOne>,
 }
 
 /// A service's members, with MaxScale's names for the counts (proxy contract §1.6).
@@ -65,6 +70,54 @@ pub struct ServiceAttributes {
     pub connections: i64,
     /// Sessions there ever were.
     pub total_connections: i64,
+    /// What the service counts of itself. Of transmitters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PagerStatistics>)]
+    pub statistics: Option<serde_json::Value>,
+    /// When the service stood so, by its relay's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub reported: Option<String>,
+    /// The id of the relay that speaks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+    /// Events that the service will never have, the latest 20; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<Vec<GapValue>>,
+}
+
+/// Events that are missing, and why.
+#[derive(Serialize, ToSchema)]
+pub struct GapValue {
+    /// When it was noticed, by the relay's clock.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// How many are missing, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<i64>,
+    /// When the first of them happened, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
+    /// When the last did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
+    /// In words.
+    pub reason: String,
+}
+
+impl GapValue {
+    fn of(gap: &Gap) -> Self {
+        let utc = |at: OffsetDateTime| rfc3339(at.to_offset(UtcOffset::UTC));
+        Self {
+            at: utc(gap.at),
+            events: gap.events,
+            since: gap.since.map(utc),
+            until: gap.until.map(utc),
+            reason: gap.reason.clone(),
+        }
+    }
 }
 
 impl ServiceResource {
@@ -78,6 +131,9 @@ impl ServiceResource {
             relationships: Some(ServiceRelationships {
                 sessions: related(sessions, None),
                 projects: to_one(project, identifier("projects", service.project_id)),
+                relays: service.relay_id.and_then(|id| {
+                    to_one(format!("{base}/v1/relays/{id}"), identifier("relays", id))
+                }),
             }),
             attributes: Some(ServiceAttributes {
                 kind: service.kind.clone(),
@@ -86,6 +142,11 @@ impl ServiceResource {
                 project: service.project_id,
                 connections: service.active,
                 total_connections: service.total,
+                statistics: service.statistics.clone(),
+                reported: service.reported_at.map(rfc3339),
+                relay: service.relay_id.map(|id| id.to_string()),
+                gaps: (!service.gaps.is_empty())
+                    .then(|| service.gaps.iter().map(GapValue::of).collect()),
             }),
             links: SelfLink {
                 own: format!("{base}/v1/services/{name}"),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rollcall_model::{Points, Session};
+use rollcall_model::ingest::ClearType;
+use rollcall_model::{Kind, Points, Session};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -91,17 +92,18 @@ pub struct SessionRelationships {
 /// A session's members. Without `fields[sessions]` those that are required here are always there.
 #[derive(Serialize, ToSchema)]
 pub struct SessionAttributes {
-    /// How the session stands, in its kind's words; of a form `saved` or `deleted`.
+    /// How the session stands, in its kind's words; of a form `saved` or `deleted`, of a pager `started`, `paged`, `cleared` or
+    /// `removed`.
     pub state: &'static str,
     /// When it began, as C's `asctime` prints it, in UTC.
     pub connected: String,
     /// Whether it still is on the roll; one that is not stays as history.
     pub active: bool,
-    /// What the session is one of: `form`, and kinds to come.
+    /// What the session is one of: `form`, `pager`, and kinds to come.
     pub kind: &'static str,
     /// The project's number.
     pub project: i64,
-    /// The session's name at its source: of a form the client's `uuid`.
+    /// The session's name at its source: of a form the client's `uuid`, of a pager the transmitter's.
     pub source_id: String,
     /// Counts the session's changes from 1.
     pub revision: i64,
@@ -136,6 +138,33 @@ pub struct SessionAttributes {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub points: Option<Points>,
+    /// The pager's number. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 65535)]
+    pub number: Option<u16>,
+    /// Guests in the party. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub party_size: Option<u32>,
+    /// After how many seconds the guest is to be paged. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<u32>,
+    /// When the guest was paged first, by the source's clock. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub notified: Option<String>,
+    /// When the session ended, by the source's clock. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub cleared: Option<String>,
+    /// How it ended: `STOP` or `REMOVED`. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clear_type: Option<&'static str>,
+    /// The transmitter's own number for the session. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pager_id: Option<u64>,
+    /// The transmitter's `sessionSequence` of the last change. Of pagers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_sequence: Option<u16>,
 }
 
 /// What a form's attributes hold beyond those of every kind.
@@ -155,6 +184,44 @@ pub struct FormAttributes {
     unit_id: Option<String>,
     /// The values by lower-case name.
     points: Option<BTreeMap<String, PointValue>>,
+}
+
+/// What a pager's attributes hold beyond those of every kind.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "state": "paged", "number": 12, "party_size": 4, "goal": 600, "notified": "2026-11-21T09:05:00Z", "pager_id": 7,
+    "session_sequence": 121
+}))]
+#[expect(
+    dead_code,
+    reason = "the shape for the document; `SessionAttributes` has the members"
+)]
+pub struct PagerAttributes {
+    /// `started`, `paged`, `cleared` or `removed`.
+    #[schema(pattern = "^(started|paged|cleared|removed)$")]
+    state: Option<String>,
+    /// The pager's number.
+    #[schema(minimum = 1, maximum = 65535)]
+    number: Option<u16>,
+    /// Guests in the party.
+    #[schema(minimum = 1, maximum = 1000000)]
+    party_size: Option<u32>,
+    /// After how many seconds the guest is to be paged.
+    #[schema(maximum = 86400)]
+    goal: Option<u32>,
+    /// When the guest was paged first, by the source's clock.
+    #[schema(format = DateTime)]
+    notified: Option<String>,
+    /// When the session ended, by the source's clock.
+    #[schema(format = DateTime)]
+    cleared: Option<String>,
+    /// How it ended: `STOP` (the guest came) or `REMOVED`.
+    #[schema(pattern = "^(STOP|REMOVED)$")]
+    clear_type: Option<String>,
+    /// The transmitter's own number for the session.
+    pager_id: Option<u64>,
+    /// The transmitter's `sessionSequence` of the last change; 65535 where it does not know.
+    session_sequence: Option<u16>,
 }
 
 /// A point of a form.
@@ -193,6 +260,14 @@ pub struct FileValue {
     id: String,
 }
 
+/// As the transmitter says it.
+fn clear_type(clear_type: ClearType) -> &'static str {
+    match clear_type {
+        ClearType::Stop => "STOP",
+        ClearType::Removed => "REMOVED",
+    }
+}
+
 fn asctime(at: OffsetDateTime) -> String {
     at.format(ASCTIME)
         .expect("the format has only what a time has")
@@ -221,13 +296,14 @@ impl SessionResource {
             .map(|file| identifier("attachments", file.id))
             .collect();
         let attachments = related(format!("{own}/attachments"), Some(files));
+        let is_form = session.kind == Kind::Form;
         Self {
             id: session.id.to_string(),
             kind: "sessions",
             relationships: Some(SessionRelationships {
                 services: Some(services_of(session, base)),
                 events: related(format!("{own}/events"), None),
-                attachments,
+                attachments: attachments.filter(|_| is_form),
             }),
             attributes: Some(SessionAttributes::of(session)),
             links: SelfLink { own },
@@ -238,6 +314,8 @@ impl SessionResource {
 impl SessionAttributes {
     fn of(session: &Session) -> Self {
         let unit_id = session.unit_id.clone();
+        let is_form = session.kind == Kind::Form;
+        let pager = session.pager.as_ref();
         Self {
             state: session.state(),
             connected: asctime(session.created_at),
@@ -249,13 +327,21 @@ impl SessionAttributes {
             started: rfc3339(session.created_at),
             updated: rfc3339(session.received_at),
             received_from: session.received_from.clone(),
-            saved: Some(rfc3339(session.saved_at)),
+            saved: is_form.then(|| rfc3339(session.saved_at)),
             unit_id: (!unit_id.is_empty()).then_some(unit_id),
             label: session.label.clone(),
             user: session.user.clone(),
             remote: session.remote.clone(),
             idle: None,
-            points: Some(session.points.clone()),
+            points: is_form.then(|| session.points.clone()),
+            number: pager.map(|pager| pager.number),
+            party_size: pager.map(|pager| pager.party_size),
+            goal: pager.map(|pager| pager.goal_seconds),
+            notified: pager.and_then(|pager| pager.notified).map(rfc3339),
+            cleared: pager.and_then(|pager| pager.cleared).map(rfc3339),
+            clear_type: pager.and_then(|pager| pager.clear_type).map(clear_type),
+            pager_id: pager.map(|pager| pager.id),
+            session_sequence: pager.map(|pager| pager.session_sequence),
         }
     }
 }

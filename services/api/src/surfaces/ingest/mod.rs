@@ -1,0 +1,302 @@
+//! The ingest surface: relays forward what happened at the services that they watch.
+//!
+//! Invariant: an answer leaves after the commit, and an event that it calls `stored` or `repeated` is in the store.
+
+mod batch;
+mod body;
+pub mod wire;
+
+use std::collections::{BTreeSet, HashSet};
+
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use rollcall_model::ingest::{Verdict, VerdictStatus, Verdicts};
+use rollcall_model::{Kind, Op, ProjectId, Rejection, SessionChange};
+use rollcall_store::changes::{self, Outcome};
+use rollcall_store::relays::{self, Relay};
+use rollcall_store::services::Standing;
+use rollcall_store::{TenantConn, gaps, services};
+use rollcall_telemetry::SessionChangeLabels;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use self::batch::{ReadBatch, ReadEvent, Refusal, What};
+use crate::App;
+use crate::auth::{Allow, Principal, perm};
+use crate::error::{ApiError, JsonApiErrors, Problem, Style};
+use crate::surfaces::resources::Common;
+use crate::surfaces::resources::asked::Asked;
+
+/// Forward a batch of events
+///
+/// For relays, with the key that `rollcall-api admin relay create` printed. Every event gets a verdict of its own, in order:
+/// `stored`, `repeated` (it was there already) or `refused` (it will not be taken, however often it is sent). Whatever the
+/// answer was, or where none came, a batch may be sent again: an event is known by its id.
+#[utoipa::path(
+    tag = "ingest",
+    params(
+        Common,
+        ("Content-Encoding" = Option<String>, Header, description = "`gzip` or `zstd`; without one the body is plain JSON."),
+    ),
+    request_body(content = wire::Batch),
+    security(("basic" = []), ("bearer" = [])),
+    responses(
+        (status = 200, description = "Everything that the verdicts call stored is.", body = wire::Verdicts),
+        (status = 413, description = "More than 5,000 events, or more bytes than 1 MiB packed or 16 MiB unpacked.", body = JsonApiErrors),
+        (status = 415, description = "Not `application/json`, or packed otherwise than by gzip or zstd.", body = JsonApiErrors),
+    ),
+)]
+#[post("/ingest")]
+pub async fn forward_events(
+    allow: Allow<perm::Ingest>,
+    asked: Asked,
+    req: HttpRequest,
+    payload: web::Payload,
+    app: web::Data<App>,
+) -> Result<HttpResponse, ApiError> {
+    let who = allow.who;
+    let style = Style {
+        media_type: Style::PLAIN.media_type,
+        ..asked.style()?
+    };
+    // Before the body: a stranger's is not read.
+    let relay = app
+        .db
+        .tenant(who.org, async |tx| {
+            relays::find_by_key(tx, &who.key_id)
+                .await
+                .map_err(ApiError::from)
+        })
+        .await?
+        .ok_or_else(not_a_relay)?;
+    let body = body::read(&app, &req, payload).await?;
+    let batch = batch::read(&body.bytes)?;
+    drop(body.bytes);
+    let verdicts = app
+        .db
+        .tenant(who.org, async |tx| {
+            let writer = Writer::new(&who, &relay)?;
+            writer.store(tx, &app, batch).await
+        })
+        .await?;
+    drop(body.lease);
+    let verdicts = Verdicts { verdicts };
+    log_refusals(&relay, &verdicts);
+    let bytes = style
+        .json(&verdicts)
+        .map_err(|error| anyhow::Error::new(error).context("write the verdicts"))?;
+    Ok(HttpResponse::Ok()
+        .content_type(style.media_type)
+        .body(bytes))
+}
+
+fn not_a_relay() -> ApiError {
+    ApiError::Forbidden(Problem::new(
+        "not_a_relay",
+        "this key is no relay's; make a relay with `rollcall-api admin relay create`, and use the key that it prints",
+    ))
+}
+
+/// A relay that sets events aside needs someone to look.
+fn log_refusals(relay: &Relay, verdicts: &Verdicts) {
+    let mut refused = verdicts
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.status == VerdictStatus::Refused);
+    if let Some(first) = refused.next() {
+        let code = first.code.as_deref().unwrap_or_default();
+        tracing::warn!(
+            relay = %relay.id,
+            events = refused.count() + 1,
+            code,
+            "events of a relay were refused"
+        );
+    }
+}
+
+/// Writes what one relay says.
+struct Writer<'a> {
+    who: &'a Principal,
+    relay: &'a Relay,
+    project: ProjectId,
+    now: OffsetDateTime,
+}
+
+impl<'a> Writer<'a> {
+    fn new(who: &'a Principal, relay: &'a Relay) -> anyhow::Result<Self> {
+        let now = OffsetDateTime::now_utc();
+        Ok(Self {
+            who,
+            relay,
+            project: ProjectId::new(relay.project_id)
+                .ok_or_else(|| anyhow::anyhow!("a relay's project is not positive"))?,
+            // Postgres keeps microseconds; an answer shows what is kept.
+            now: now
+                .replace_nanosecond(now.microsecond() * 1_000)
+                .expect("below a second"),
+        })
+    }
+
+    /// Stores a batch, and answers its events in order.
+    async fn store(
+        &self,
+        tx: &mut TenantConn,
+        app: &App,
+        batch: ReadBatch,
+    ) -> Result<Vec<Verdict>, ApiError> {
+        let own = self.own_services(tx, &batch).await?;
+        let mut verdicts: Vec<Verdict> = Vec::with_capacity(batch.events.len());
+        let (mut changes, mut changed) = (Vec::new(), Vec::new());
+        let (mut new_gaps, mut gaps_at) = (Vec::new(), Vec::new());
+        for (at, ReadEvent { id, what }) in batch.events.into_iter().enumerate() {
+            let what = what.and_then(|what| match &what {
+                What::Report { service, .. } if !own.contains(service) => {
+                    Err(batch::taken(service))
+                }
+                What::Gap(gap) if !own.contains(&gap.service) => Err(batch::taken(&gap.service)),
+                _ => Ok(what),
+            });
+            // Said of those that are written once they are.
+            verdicts.push(verdict(id, VerdictStatus::Stored));
+            match what {
+                Err(refusal) => verdicts[at] = refused(id, refusal),
+                Ok(What::Gap(gap)) => {
+                    new_gaps.push(gap);
+                    gaps_at.push(at);
+                }
+                Ok(What::Report {
+                    service,
+                    source_id,
+                    report,
+                }) => {
+                    changes.push(self.change(service, source_id, report));
+                    changed.push(at);
+                }
+            }
+        }
+        let outcomes = changes::apply(tx, &changes).await?;
+        for (at, outcome) in changed.into_iter().zip(outcomes) {
+            settle(app, outcome, &mut verdicts[at])?;
+        }
+        let mut stored: HashSet<_> = gaps::insert(tx, &new_gaps).await?.into_iter().collect();
+        for (at, gap) in gaps_at.into_iter().zip(new_gaps) {
+            if !stored.remove(&(gap.service, gap.id)) {
+                verdicts[at].status = VerdictStatus::Repeated;
+            }
+        }
+        let standings: Vec<Standing<'_>> = batch
+            .services
+            .iter()
+            .filter(|service| own.contains(&service.name))
+            .map(|service| Standing {
+                name: &service.name,
+                at: service.at,
+                statistics: service.statistics.map(|statistics| json!(statistics)),
+            })
+            .collect();
+        services::note_standing(tx, &standings).await?;
+        relays::note_report(tx, self.relay.id, &batch.relay).await?;
+        Ok(verdicts)
+    }
+
+    /// The services of the batch that are the relay's, made where they are new.
+    async fn own_services(
+        &self,
+        tx: &mut TenantConn,
+        batch: &ReadBatch,
+    ) -> Result<HashSet<String>, ApiError> {
+        let of_events = batch.events.iter().filter_map(|event| match &event.what {
+            Ok(What::Report { service, .. }) => Some(service),
+            Ok(What::Gap(gap)) => Some(&gap.service),
+            Err(_) => None,
+        });
+        let of_reports = batch
+            .services
+            .iter()
+            .map(|service| &service.name)
+            .filter(|name| batch::check_service(name).is_ok());
+        let names: BTreeSet<&String> = of_events.chain(of_reports).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        Ok(services::ensure(tx, (self.relay.id, self.project), Kind::Pager, &names).await?)
+    }
+
+    fn change(
+        &self,
+        service: String,
+        source_id: String,
+        report: rollcall_model::Report,
+    ) -> SessionChange {
+        let context = json!({
+            "at": wire::rfc3339(report.at),
+            "sequence": report.pager.sequence,
+        });
+        SessionChange {
+            org: self.who.org,
+            project: self.project,
+            service,
+            kind: Kind::Pager,
+            source_id,
+            from: self.who.key_id.clone(),
+            at: self.now,
+            op: Op::Report(report),
+            context: Some(context),
+        }
+    }
+}
+
+/// Says what became of an event, and counts it.
+fn settle(app: &App, outcome: Outcome, verdict: &mut Verdict) -> Result<(), ApiError> {
+    let label = match outcome {
+        Outcome::Applied { event, .. } => event.as_str(),
+        Outcome::Repeat { .. } => {
+            verdict.status = VerdictStatus::Repeated;
+            "repeat"
+        }
+        Outcome::Rejected(Rejection::EventTaken) => {
+            let detail = "an event of another session has this id; an event's id follows from its spool, service and \
+                          sequence";
+            *verdict = refused(
+                verdict.id,
+                Refusal {
+                    code: "event_taken",
+                    detail: detail.to_owned(),
+                },
+            );
+            "rejected"
+        }
+        Outcome::Rejected(Rejection::BatchTooLarge) => {
+            return Err(ApiError::too_large(
+                "batch_too_large",
+                "the batch asks for too much at once; send fewer events",
+            ));
+        }
+        Outcome::Rejected(rejection) => {
+            return Err(anyhow::anyhow!("a report was rejected: {rejection:?}").into());
+        }
+    };
+    let labels = SessionChangeLabels {
+        kind: Kind::Pager.as_str(),
+        outcome: label,
+    };
+    app.metrics
+        .session_changes_total
+        .get_or_create(&labels)
+        .inc();
+    Ok(())
+}
+
+fn verdict(id: uuid::Uuid, status: VerdictStatus) -> Verdict {
+    Verdict {
+        id,
+        status,
+        code: None,
+        detail: None,
+    }
+}
+
+fn refused(id: uuid::Uuid, refusal: Refusal) -> Verdict {
+    Verdict {
+        code: Some(refusal.code.to_owned()),
+        detail: Some(refusal.detail),
+        ..verdict(id, VerdictStatus::Refused)
+    }
+}

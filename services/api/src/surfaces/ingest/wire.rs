@@ -1,0 +1,196 @@
+//! The shapes for the document; [`rollcall_model::ingest`] has what is read and written.
+#![expect(
+    dead_code,
+    reason = "the shapes for the document; the model's types are read and written"
+)]
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Events of one relay, in the order in which they happened on each service.
+#[derive(ToSchema)]
+#[schema(as = IngestBatch, example = json!({
+    "relay": { "version": "0.1.0", "spool": { "events": 2, "bytes": 40960, "oldest": "2026-11-21T09:05:00Z", "set_aside": 0 } },
+    "services": [{
+        "name": "front-desk", "kind": "pager", "at": "2026-11-21T09:05:01Z",
+        "statistics": {
+            "guests_served": 1, "percent_late": 0, "percent_on_time": 100, "average_time_served": 300, "sessions": 1
+        }
+    }],
+    "events": [
+        {
+            "id": "5d3c1ed6-2f0c-8b61-a7b4-0f2c1d9b11aa", "service": "front-desk",
+            "spool": "3b241101-e2bb-4255-8caf-4136c566a962", "sequence": 2, "at": "2026-11-21T09:05:00Z", "type": "paged",
+            "session": {
+                "uuid": "7f1d8a52-5d0c-4a33-9d0e-2f7f6f1d9b11", "id": 7, "number": 12, "party_size": 4, "goal_seconds": 600,
+                "state": "paged", "created": "2026-11-21T09:00:00Z", "notified": "2026-11-21T09:05:00Z", "label": "Ada",
+                "session_sequence": 121
+            }
+        },
+        {
+            "id": "0b8b2a3e-7c11-8a52-9d1c-5d2b8f6f0a11", "service": "front-desk",
+            "spool": "3b241101-e2bb-4255-8caf-4136c566a962", "sequence": 3, "at": "2026-11-21T09:06:00Z", "type": "gap",
+            "gap": { "events": 3, "since": "2026-11-21T08:00:00Z", "until": "2026-11-21T08:10:00Z", "reason": "the spool was full" }
+        }
+    ]
+}))]
+pub struct Batch {
+    relay: RelayReport,
+    /// Services that the relay speaks for, as they stand; those without news may be left out.
+    services: Option<Vec<ServiceReport>>,
+    /// At most 5,000. May be empty: then the relay only says that it is there.
+    #[schema(max_items = 5000)]
+    events: Option<Vec<IngestEvent>>,
+}
+
+/// A relay about itself.
+#[derive(ToSchema)]
+pub struct RelayReport {
+    /// Of its program.
+    version: String,
+    spool: SpoolReport,
+}
+
+/// What waits at a relay to be sent.
+#[derive(ToSchema)]
+pub struct SpoolReport {
+    /// Events that wait.
+    events: u64,
+    /// Bytes of the spool's file.
+    bytes: u64,
+    /// When the oldest that waits happened.
+    #[schema(format = DateTime)]
+    oldest: Option<String>,
+    /// Events that were refused and that the relay set aside, since the spool was made.
+    set_aside: Option<u64>,
+}
+
+/// A service as it stands.
+#[derive(ToSchema)]
+pub struct ServiceReport {
+    /// Unique in the organization. What another relay speaks for, and `forms-..`, is refused.
+    name: String,
+    /// What its sessions are: `pager`. Other kinds are passed over.
+    kind: String,
+    /// When it stood so, by the relay's clock. What is older than what is known is passed over.
+    #[schema(format = DateTime)]
+    at: String,
+    statistics: Option<PagerStatistics>,
+}
+
+/// A transmitter's statistics.
+#[derive(ToSchema)]
+pub struct PagerStatistics {
+    /// Guests that were paged.
+    guests_served: u64,
+    /// Share of these paged after the goal, in percent.
+    percent_late: u8,
+    /// Share of these paged within the goal, in percent.
+    percent_on_time: u8,
+    /// Mean seconds from the session's begin to its page.
+    average_time_served: u64,
+    /// Sessions created.
+    sessions: u64,
+}
+
+/// One thing that happened at a service.
+#[derive(ToSchema)]
+pub struct IngestEvent {
+    /// Always the same for the same event.
+    #[schema(format = Uuid)]
+    id: String,
+    service: String,
+    /// The spool that the event was first written to: `sequence` counts in there. Left out where the relay never had another.
+    spool: Option<Uuid>,
+    /// Counts the service's events in its relay's spool from 1.
+    sequence: u64,
+    /// When it happened, by the relay's clock.
+    #[schema(format = DateTime)]
+    at: String,
+    /// `created`, `paged`, `cleared`, `removed` or `updated`, with `session`; or `gap`, with `gap`.
+    #[schema(pattern = "^(created|paged|cleared|removed|updated|gap)$")]
+    r#type: String,
+    session: Option<PagerSession>,
+    gap: Option<IngestGap>,
+}
+
+/// A guest with a pager, as after the event.
+#[derive(ToSchema)]
+pub struct PagerSession {
+    /// The session's name at its source.
+    uuid: Uuid,
+    /// The transmitter's own number for it.
+    id: u64,
+    /// The pager's number.
+    #[schema(minimum = 1, maximum = 65535)]
+    number: u16,
+    #[schema(minimum = 1, maximum = 1000000)]
+    party_size: u32,
+    /// After how many seconds the guest is to be paged.
+    #[schema(maximum = 86400)]
+    goal_seconds: u32,
+    #[schema(pattern = "^(started|paged|cleared)$")]
+    state: String,
+    #[schema(format = DateTime)]
+    created: String,
+    /// When the guest was paged first.
+    #[schema(format = DateTime)]
+    notified: Option<String>,
+    #[schema(format = DateTime)]
+    cleared: Option<String>,
+    /// At most 1,000 bytes.
+    label: Option<String>,
+    /// How the session ended: `STOP` or `REMOVED`.
+    #[schema(pattern = "^(STOP|REMOVED)$")]
+    clear_type: Option<String>,
+    /// The transmitter's `sessionSequence` of the change.
+    session_sequence: u16,
+}
+
+/// Events that will never come, and why.
+#[derive(ToSchema)]
+pub struct IngestGap {
+    /// How many are missing, where that is known.
+    events: Option<u64>,
+    /// When the first of them happened, as far as is known.
+    #[schema(format = DateTime)]
+    since: Option<String>,
+    /// When the last did.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// In words, at most 1,000 bytes.
+    reason: String,
+}
+
+/// The answer to a batch: a verdict for each of its events, in their order.
+#[derive(ToSchema)]
+#[schema(as = IngestVerdicts, example = json!({ "verdicts": [
+    { "id": "5d3c1ed6-2f0c-8b61-a7b4-0f2c1d9b11aa", "status": "stored" },
+    { "id": "0b8b2a3e-7c11-8a52-9d1c-5d2b8f6f0a11", "status": "refused", "code": "service_taken",
+      "detail": "the service front-desk is not this relay's; give the relay's service another name" }
+] }))]
+pub struct Verdicts {
+    verdicts: Vec<Verdict>,
+}
+
+/// What became of one event.
+#[derive(ToSchema)]
+#[schema(as = IngestVerdict)]
+pub struct Verdict {
+    /// The event's; nil where it could not be read.
+    id: Uuid,
+    /// `stored` now, `repeated` where it was already, `refused` where it will not be, however often it is sent.
+    #[schema(pattern = "^(stored|repeated|refused)$")]
+    status: String,
+    /// Of a refused event, what is wrong with it. Stable; for programs.
+    code: Option<String>,
+    /// The same in a sentence.
+    detail: Option<String>,
+}
+
+/// RFC 3339; the time is in UTC.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).expect("the year has four digits")
+}

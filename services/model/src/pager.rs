@@ -1,0 +1,436 @@
+//! What is known of a guest with a pager, and what a relay reports of one.
+
+use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, UtcOffset};
+use uuid::Uuid;
+
+use crate::ingest::{ClearType, Gap, Happening, IngestEvent, PagerSession, PagerState};
+use crate::{EventType, Kind, Session};
+
+/// Guests in a party, at most.
+const MAX_PARTY: u32 = 1_000_000;
+/// Seconds of a goal, at most: a day.
+const MAX_GOAL_SECONDS: u32 = 86_400;
+/// Bytes of a label, and of a gap's reason.
+const MAX_TEXT_BYTES: usize = 1_000;
+/// Years that times lie in, as UTC counts them.
+const YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
+
+/// The facts of a guest's session beyond those of every kind (pager contract, 1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pager {
+    /// The transmitter's own number for the session.
+    pub id: u64,
+    /// The pager's number, from 1.
+    pub number: u16,
+    pub party_size: u32,
+    pub goal_seconds: u32,
+    pub state: PagerState,
+    /// When the guest was paged first.
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub notified: Option<OffsetDateTime>,
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cleared: Option<OffsetDateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_type: Option<ClearType>,
+    /// The transmitter's `sessionSequence` of the change.
+    pub session_sequence: u16,
+    /// The spool whose event made the session so, and the event's place there.
+    pub spool: Uuid,
+    pub sequence: u64,
+}
+
+/// One thing that a relay says of a session: what happened, and what the session is after it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Always the same for the same event.
+    pub event_id: Uuid,
+    pub event: EventType,
+    /// When it happened, by the relay's clock.
+    pub at: OffsetDateTime,
+    /// When the session began.
+    pub created: OffsetDateTime,
+    pub label: Option<String>,
+    pub pager: Pager,
+}
+
+/// What an event of a relay comes to.
+#[derive(Clone, Debug)]
+pub enum Reported {
+    /// A report of the session that has this name at its source.
+    Session(String, Report),
+    /// Events that will never come.
+    Gap(Gap),
+}
+
+/// A value that is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct OutOfRange(pub String);
+
+impl Pager {
+    /// How the session stands, in the transmitter's words.
+    pub fn state(&self) -> &'static str {
+        match self.state {
+            PagerState::Started => "started",
+            PagerState::Paged => "paged",
+            PagerState::Cleared if self.clear_type == Some(ClearType::Removed) => "removed",
+            PagerState::Cleared => "cleared",
+        }
+    }
+
+    /// Whether the guest still waits.
+    pub fn is_active(&self) -> bool {
+        self.state != PagerState::Cleared
+    }
+
+    /// What differs, as pointers into the attributes that `/v1` shows.
+    pub(crate) fn changed_since(
+        now: Option<&Self>,
+        before: Option<&Self>,
+    ) -> impl Iterator<Item = (&'static str, bool)> {
+        let differs = now.zip(before).map(|(now, before)| {
+            [
+                ("/pager_id", now.id != before.id),
+                ("/number", now.number != before.number),
+                ("/party_size", now.party_size != before.party_size),
+                ("/goal", now.goal_seconds != before.goal_seconds),
+                ("/notified", now.notified != before.notified),
+                ("/cleared", now.cleared != before.cleared),
+                ("/clear_type", now.clear_type != before.clear_type),
+                (
+                    "/session_sequence",
+                    now.session_sequence != before.session_sequence,
+                ),
+            ]
+        });
+        differs.into_iter().flatten()
+    }
+}
+
+impl Report {
+    /// Whether the session already is what a later event of the same spool made it.
+    pub fn is_late(&self, held: &Session) -> bool {
+        held.pager.as_ref().is_some_and(|pager| {
+            pager.spool == self.pager.spool && self.pager.sequence < pager.sequence
+        })
+    }
+}
+
+impl IngestEvent {
+    /// What the event says, where every value is in range. Times are UTC from here on, to the microsecond: that much is
+    /// kept.
+    pub fn read(self) -> Result<Reported, OutOfRange> {
+        let at = time("at", self.at)?;
+        let (event, session) = match self.what {
+            Happening::Gap { gap } => return gap.read().map(Reported::Gap),
+            Happening::Created { session } => (EventType::Created, session),
+            Happening::Paged { session } => (EventType::Paged, session),
+            Happening::Cleared { session } => (EventType::Cleared, session),
+            Happening::Removed { session } => (EventType::Removed, session),
+            Happening::Updated { session } => (EventType::Updated, session),
+        };
+        session.check()?;
+        let pager = Pager {
+            id: session.id,
+            number: session.number,
+            party_size: session.party_size,
+            goal_seconds: session.goal_seconds,
+            state: session.state,
+            notified: optional_time("session.notified", session.notified)?,
+            cleared: optional_time("session.cleared", session.cleared)?,
+            clear_type: session.clear_type,
+            session_sequence: session.session_sequence,
+            spool: self.spool,
+            sequence: self.sequence,
+        };
+        let report = Report {
+            event_id: self.id,
+            event,
+            at,
+            created: time("session.created", session.created)?,
+            label: session.label.filter(|label| !label.is_empty()),
+            pager,
+        };
+        Ok(Reported::Session(session.uuid.to_string(), report))
+    }
+
+    /// What the event's session is one of.
+    pub fn kind(&self) -> Kind {
+        Kind::Pager
+    }
+}
+
+impl PagerSession {
+    fn check(&self) -> Result<(), OutOfRange> {
+        if self.number == 0 {
+            return Err(OutOfRange("session.number is from 1 to 65535".to_owned()));
+        }
+        if !(1..=MAX_PARTY).contains(&self.party_size) {
+            let message = format!("session.party_size is from 1 to {MAX_PARTY}");
+            return Err(OutOfRange(message));
+        }
+        if self.goal_seconds > MAX_GOAL_SECONDS {
+            let message = format!("session.goal_seconds is from 0 to {MAX_GOAL_SECONDS}");
+            return Err(OutOfRange(message));
+        }
+        self.label
+            .as_deref()
+            .map_or(Ok(()), |label| text("session.label", label))
+    }
+}
+
+impl Gap {
+    fn read(self) -> Result<Self, OutOfRange> {
+        text("gap.reason", &self.reason)?;
+        if self
+            .events
+            .is_some_and(|events| i64::try_from(events).is_err())
+        {
+            return Err(OutOfRange("gap.events is below 2^63".to_owned()));
+        }
+        Ok(Self {
+            since: optional_time("gap.since", self.since)?,
+            until: optional_time("gap.until", self.until)?,
+            ..self
+        })
+    }
+}
+
+fn text(name: &str, text: &str) -> Result<(), OutOfRange> {
+    if text.len() > MAX_TEXT_BYTES || text.contains('\0') {
+        let message = format!("{name} is text of at most {MAX_TEXT_BYTES} bytes without U+0000");
+        return Err(OutOfRange(message));
+    }
+    Ok(())
+}
+
+/// A relay's time in UTC, to the microsecond.
+pub fn time(name: &str, at: OffsetDateTime) -> Result<OffsetDateTime, OutOfRange> {
+    at.checked_to_offset(UtcOffset::UTC)
+        .filter(|at| YEARS.contains(&at.year()))
+        .and_then(|at| at.replace_nanosecond(at.microsecond() * 1_000).ok())
+        .ok_or_else(|| {
+            OutOfRange(format!(
+                "{name} lies in the years {} to {}",
+                YEARS.start(),
+                YEARS.end()
+            ))
+        })
+}
+
+fn optional_time(
+    name: &str,
+    at: Option<OffsetDateTime>,
+) -> Result<Option<OffsetDateTime>, OutOfRange> {
+    at.map(|at| time(name, at)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Decision, Op, OrgId, ProjectId, SessionChange};
+
+    const SPOOL: Uuid = Uuid::from_u128(1);
+    const OTHER_SPOOL: Uuid = Uuid::from_u128(2);
+
+    fn event(spool: Uuid, sequence: u64, what: &str, session: &Value) -> IngestEvent {
+        let mut whole = json!({
+            "uuid": "7f1d8a52-5d0c-4a33-9d0e-2f7f6f1d9b11", "id": 7, "number": 12, "party_size": 4, "goal_seconds": 600,
+            "state": "started", "created": "2026-11-21T09:00:00Z", "session_sequence": 3,
+        });
+        for (name, value) in session.as_object().expect("an object") {
+            whole[name] = value.clone();
+        }
+        let event = json!({
+            "id": crate::ingest::event_id(spool, "t", sequence), "service": "t", "spool": spool, "sequence": sequence,
+            "at": "2026-11-21T09:00:00.1234567+01:00", "type": what, "session": whole,
+        });
+        serde_json::from_value(event).expect("an event")
+    }
+
+    fn change(event: IngestEvent) -> SessionChange {
+        let Ok(Reported::Session(source_id, report)) = event.read() else {
+            panic!("a report");
+        };
+        SessionChange {
+            org: OrgId(Uuid::nil()),
+            project: ProjectId::new(1).expect("positive"),
+            service: "t".into(),
+            kind: Kind::Pager,
+            source_id,
+            from: "key".into(),
+            at: report.at,
+            op: Op::Report(report),
+            context: None,
+        }
+    }
+
+    /// Applies reports in order, as the store does, and returns every revision with its event.
+    fn run(events: Vec<IngestEvent>) -> Vec<(Session, EventType)> {
+        let mut known = Vec::new();
+        let mut history: Vec<(Session, EventType)> = Vec::new();
+        for change in events.into_iter().map(change) {
+            let id = change.event_id().expect("a report");
+            let current = history.last().map(|(session, _)| session.clone());
+            match change.decide(current.as_ref(), [], known.contains(&id)) {
+                Decision::Apply(session, event) => history.push((session, event)),
+                Decision::Repeat(session) => assert_eq!(Some(session), current),
+                Decision::Reject(rejection) => panic!("{rejection:?}"),
+            }
+            known.push(id);
+        }
+        history
+    }
+
+    fn created() -> IngestEvent {
+        event(SPOOL, 1, "created", &json!({}))
+    }
+
+    fn paged(sequence: u64) -> IngestEvent {
+        let paged =
+            json!({ "state": "paged", "notified": "2026-11-21T09:05:00Z", "session_sequence": 4 });
+        event(SPOOL, sequence, "paged", &paged)
+    }
+
+    fn removed() -> IngestEvent {
+        let removed = json!({
+            "state": "cleared", "notified": "2026-11-21T09:05:00Z", "cleared": "2026-11-21T09:09:00Z",
+            "clear_type": "REMOVED", "session_sequence": 5, "label": "Ada",
+        });
+        event(SPOOL, 9, "removed", &removed)
+    }
+
+    #[test]
+    fn a_guest_comes_is_paged_and_goes() {
+        let history = run(vec![created(), paged(2), removed()]);
+        let states: Vec<_> = history
+            .iter()
+            .map(|(session, event)| (session.state(), session.is_active(), *event))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                ("started", true, EventType::Created),
+                ("paged", true, EventType::Paged),
+                ("removed", false, EventType::Removed),
+            ]
+        );
+        let changed: Vec<_> = (0..3_usize)
+            .map(|at| {
+                let before = at.checked_sub(1).map(|before| &history[before].0);
+                history[at].0.changed_since(before)
+            })
+            .collect();
+        assert_eq!(
+            changed,
+            [
+                vec![""],
+                vec!["/state", "/notified", "/session_sequence"],
+                vec![
+                    "/state",
+                    "/active",
+                    "/label",
+                    "/cleared",
+                    "/clear_type",
+                    "/session_sequence"
+                ],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_cleared_session_is_no_longer_active() {
+        let stop = json!({ "state": "cleared", "clear_type": "STOP" });
+        let history = run(vec![created(), event(SPOOL, 2, "cleared", &stop)]);
+        let last = &history[1].0;
+        assert_eq!((last.state(), last.is_active()), ("cleared", false));
+    }
+
+    #[test]
+    fn a_known_event_is_a_repeat() {
+        assert_eq!(
+            run(vec![created(), created(), paged(2), created()]).len(),
+            2
+        );
+    }
+
+    #[test]
+    fn paging_twice_is_no_repeat() {
+        let history = run(vec![created(), paged(2), paged(3)]);
+        assert_eq!(history.len(), 3);
+        assert!(history[2].0.changed_since(Some(&history[1].0)).is_empty());
+    }
+
+    #[test]
+    fn a_late_event_is_recorded_and_changes_nothing() {
+        let history = run(vec![removed(), paged(5)]);
+        let (last, event) = &history[1];
+        assert_eq!(
+            (last.state(), *event, last.revision),
+            ("removed", EventType::Paged, 2)
+        );
+        assert_eq!(last.pager, history[0].0.pager);
+        assert!(last.changed_since(Some(&history[0].0)).is_empty());
+    }
+
+    #[test]
+    fn another_spool_counts_anew() {
+        let history = run(vec![paged(5), event(OTHER_SPOOL, 1, "updated", &json!({}))]);
+        assert_eq!(history[1].0.state(), "started");
+    }
+
+    #[test]
+    fn times_are_utc_and_no_finer_than_what_is_kept() {
+        let Ok(Reported::Session(_, report)) = created().read() else {
+            panic!("a report");
+        };
+        assert_eq!(
+            report.at,
+            time::macros::datetime!(2026-11-21 08:00:00.123456 UTC)
+        );
+        assert!(report.at.offset().is_utc());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_not_taken() {
+        for (name, value) in [
+            ("number", json!(0)),
+            ("party_size", json!(0)),
+            ("party_size", json!(1_000_001)),
+            ("goal_seconds", json!(86_401)),
+            ("label", json!("a\0b")),
+            ("label", json!("x".repeat(1_001))),
+            ("created", json!("1899-12-31T23:59:59Z")),
+            ("notified", json!("9999-12-31T23:59:59-01:00")),
+            ("cleared", json!("0001-01-01T00:00:00Z")),
+        ] {
+            let outcome = event(SPOOL, 1, "updated", &json!({ name: value })).read();
+            let Err(OutOfRange(message)) = outcome else {
+                panic!("{name}");
+            };
+            assert!(message.starts_with(&format!("session.{name}")), "{message}");
+        }
+        for (name, value) in [
+            ("number", json!(65_535)),
+            ("party_size", json!(1_000_000)),
+            ("goal_seconds", json!(86_400)),
+            ("label", json!("x".repeat(1_000))),
+            ("label", json!("")),
+            ("created", json!("1900-01-01T00:00:00Z")),
+        ] {
+            let outcome = event(SPOOL, 1, "updated", &json!({ name: value })).read();
+            assert!(outcome.is_ok(), "{name}");
+        }
+    }
+}
