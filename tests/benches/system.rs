@@ -59,7 +59,14 @@ impl System {
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
         let ready_file = folder.join("ready.json");
         let up = Command::new(binary("rollcall")?)
-            .args(["up", "--http", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "up",
+                "--http",
+                "127.0.0.1:0",
+                "--coap",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(folder.join("data"))
             .arg("--ready-file")
             .arg(&ready_file)

@@ -120,7 +120,7 @@ class System:
         self.ready_file = Path(self.folder.name, "ready.json")
         step("start a system")
         self.process = subprocess.Popen(
-            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0",
+            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0", "--coap", "127.0.0.1:0",
              "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
             stdout=subprocess.DEVNULL, env=os.environ | {"ROLLCALL_LOG": "warn"})
         for _ in range(600):

@@ -3,6 +3,8 @@
 //! superuser that makes the databases.
 
 mod client;
+mod coap;
+mod edge;
 pub mod program;
 mod properties;
 mod proxy;
@@ -29,6 +31,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
+pub use coap::{CoapAnswer, CoapClient, LossyWay, request};
+pub use edge::Edge;
 pub use properties::for_all;
 pub use proxy::Proxy;
 pub use relay::{Relay, verdicts};

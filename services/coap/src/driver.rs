@@ -95,7 +95,11 @@ impl<A: App> Driver<A> {
             };
             tokio::select! {
                 ready = self.socket.readable() => match ready {
-                    Ok(()) => self.receive(),
+                    Ok(()) => {
+                        // What the program said comes before what the network says after it.
+                        self.take_commands();
+                        self.receive();
+                    }
                     Err(error) => tracing::warn!(%error, "cannot wait for the socket; going on"),
                 },
                 command = self.commands.recv() => match command {
@@ -125,7 +129,12 @@ impl<A: App> Driver<A> {
     fn command(&mut self, command: A::Command) {
         let now = self.started.elapsed();
         self.app.command(&mut self.endpoint, now, command);
-        for _ in 1..BATCH {
+        self.take_commands();
+    }
+
+    fn take_commands(&mut self) {
+        let now = self.started.elapsed();
+        for _ in 0..BATCH {
             let Ok(command) = self.commands.try_recv() else {
                 return;
             };

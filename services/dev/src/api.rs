@@ -149,7 +149,7 @@ pub(crate) async fn fill(config: &ServeConfig, folder: &Path, state: &mut State)
 }
 
 /// Whether this database knows the key, and would let it in.
-async fn works(db: &Db, org: OrgId, key: &ApiKey) -> Result<bool> {
+pub(crate) async fn works(db: &Db, org: OrgId, key: &ApiKey) -> Result<bool> {
     let stored = api_keys::find_for_authentication(db, org, &key.id)
         .await
         .context("look for the key")?;

@@ -32,7 +32,7 @@ pub(crate) enum Command {
     WithPostgres(WithPostgres),
 }
 
-/// Start everything: Postgres, S3, the api, a demo organization with a key.
+/// Start everything: Postgres, S3, the api, a relay with a pager transmitter, a demo organization with a key.
 ///
 /// Keeps all its data in one folder and finds it again at the next start, key and ports included. Stops cleanly on
 /// Ctrl-C; a second Ctrl-C does not wait for requests in flight.
@@ -40,7 +40,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_help = UP_EXAMPLES)]
 // Whoever watches wants to see requests; the libraries have nothing to say that is not said better here.
-#[command(mut_arg("log_filter", |flag| flag.default_value("warn,rollcall_api=info,rollcall_api::work=warn")))]
+#[command(mut_arg("log_filter", |flag| flag.default_value("warn,rollcall_api=info,rollcall_api::work=warn,rollcall_relay::spool=info")))]
 pub(crate) struct Up {
     /// Folder for everything that is kept
     #[arg(
@@ -60,6 +60,16 @@ pub(crate) struct Up {
         value_parser = socket_address
     )]
     pub(crate) http: SocketAddr,
+
+    /// Address and UDP port of the pager transmitter that the relay hosts
+    #[arg(
+        long,
+        env = "ROLLCALL_COAP",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:5683",
+        value_parser = socket_address
+    )]
+    pub(crate) coap: SocketAddr,
 
     /// Write this file when everything is ready: JSON with addresses and the demo key. Removed at a clean stop
     #[arg(long, env = "ROLLCALL_READY_FILE", value_name = "FILE")]
@@ -95,7 +105,7 @@ Examples:
   rollcall up
       Everything in ./.rollcall, the api on http://127.0.0.1:8080.
 
-  rollcall up --data-dir /tmp/trial --http 127.0.0.1:0 --ready-file /tmp/trial.json
+  rollcall up --data-dir /tmp/trial --http 127.0.0.1:0 --coap 127.0.0.1:0 --ready-file /tmp/trial.json
       For scripts: any free port; wait for the file, then read addresses and key from it.
 
   rollcall up --database-url postgres://postgres:secret@127.0.0.1:5432/rollcall

@@ -20,6 +20,8 @@ mod progress;
 #[cfg(feature = "up")]
 mod ready;
 #[cfg(feature = "up")]
+mod relay;
+#[cfg(feature = "up")]
 mod running;
 #[cfg(feature = "up")]
 mod s3;

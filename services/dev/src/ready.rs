@@ -16,6 +16,8 @@ use crate::state::ApiKey;
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) http: String,
+    /// The transmitter that the relay hosts.
+    pub(crate) coap: String,
     pub(crate) organization: String,
     pub(crate) project_id: i64,
     pub(crate) api_key: ApiKey,
@@ -104,6 +106,7 @@ impl Ready {
     pub(crate) fn show(&self, data_dir: &Path) {
         let Self {
             http,
+            coap,
             organization,
             project_id,
             api_key,
@@ -118,6 +121,7 @@ impl Ready {
 Rollcall is ready.
 
   api           {http}
+  transmitter   {coap}
   organization  {organization}, project {project_id}
   key           id      {}
                 secret  {}
@@ -142,6 +146,11 @@ As dashboards and vendors read: a list, one session, and what happens, while you
 {curl} -g '{http}/v1/sessions?pretty&page[size]=10'
 {curl} '{http}/v1/sessions/{FORM_UUID}?pretty'
 {curl} -N -H 'Accept: text/event-stream' {http}/v1/events
+
+A guest gets pager 7 at the front desk (libcoap's client; apt install libcoap3-bin), and is on the roll moments later:
+
+coap-client-notls -m post -e '{{"number":7,"label":"Sarah","partySize":4}}' {coap}/v1/sessions
+{curl} -g '{http}/v1/sessions?pretty&filter[kind]=pager'
 
 The whole API in a browser: {http}/docs
 
@@ -179,6 +188,7 @@ mod tests {
     fn ready() -> Ready {
         Ready {
             http: "http://127.0.0.1:8080".to_owned(),
+            coap: "coap://127.0.0.1:5683".to_owned(),
             organization: "demo".to_owned(),
             project_id: 1,
             api_key: ApiKey {
@@ -204,6 +214,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let expected = serde_json::json!({
             "http": "http://127.0.0.1:8080",
+            "coap": "coap://127.0.0.1:5683",
             "organization": "demo",
             "project_id": 1,
             "api_key": {"id": "i", "secret": "s"},

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Error;
 use rollcall_api::serve;
+use rollcall_relay::Relay;
 use tokio::task::JoinHandle;
 
 use crate::postgres::Cluster;
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Running {
     pub(crate) ready_file: Option<ReadyFile>,
     pub(crate) work: Option<JoinHandle<()>>,
+    pub(crate) relay: Option<Relay>,
     pub(crate) api: Option<serve::Running>,
     pub(crate) s3: Option<s3::Server>,
     pub(crate) postgres: Option<Cluster>,
@@ -28,9 +30,21 @@ pub(crate) struct Running {
 impl Running {
     /// Waits for a part to end by itself; never, where that cannot be seen.
     pub(crate) async fn failed(&mut self) -> Error {
-        match &mut self.postgres {
-            Some(cluster) => cluster.failed().await,
-            None => std::future::pending().await,
+        let postgres = async {
+            match &mut self.postgres {
+                Some(cluster) => cluster.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let relay = async {
+            match &mut self.relay {
+                Some(relay) => relay.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = postgres => error,
+            error = relay => error,
         }
     }
 
@@ -41,6 +55,9 @@ impl Running {
         }
         if let Some(work) = self.work {
             work.abort();
+        }
+        if let Some(relay) = self.relay {
+            let _ = unless_hurried(relay.stop(), signals).await;
         }
         let mut result = Ok(());
         let something = self.s3.is_some() || self.postgres.is_some();

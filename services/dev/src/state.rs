@@ -21,6 +21,15 @@ pub(crate) struct State {
     pub(crate) signed_keys_secret: Option<String>,
     /// The demo key, secret included: the database has only a hash of it.
     pub(crate) api_key: Option<ApiKey>,
+    pub(crate) relay: Option<RelayState>,
+}
+
+/// The relay of a data folder.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RelayState {
+    /// Of the relay, and of its transmitter.
+    pub(crate) name: String,
+    pub(crate) key: ApiKey,
 }
 
 /// The credentials of the S3 server in this process.

@@ -13,6 +13,7 @@ use crate::ports;
 use crate::postgres::{Cluster, Kind, Settings};
 use crate::progress::{Progress, say};
 use crate::ready::{Ready, ReadyFile, S3, url_of};
+use crate::relay;
 use crate::running::Running;
 use crate::s3;
 use crate::signals::Signals;
@@ -77,8 +78,14 @@ async fn start(config: &Up, folder: &DataDir, running: &mut Running) -> Result<R
     if running.postgres.is_some() && running.s3.is_some() {
         running.work = Some(api::work(api));
     }
+    let url = url_of(api.addr);
+    let registered =
+        relay::register(&api_config, folder.path(), &mut state, demo.project_id).await?;
+    let (relay, coap) = relay::start(config.coap, folder.path(), url.clone(), &registered).await?;
+    running.relay = Some(relay);
     let ready = Ready {
-        http: url_of(api.addr),
+        http: url,
+        coap: format!("coap://{coap}"),
         organization: api::ORGANIZATION.to_owned(),
         project_id: demo.project_id,
         api_key: demo.api_key,

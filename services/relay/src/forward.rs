@@ -323,11 +323,22 @@ impl Forwarder {
                 });
             }
         }
+        // What will be left once the cloud has these.
+        let sent: u64 = batch
+            .events
+            .iter()
+            .map(|event| event.body.len() as u64)
+            .sum();
         let (events_waiting, bytes) = {
             let waiting = self.queue.waiting();
-            (waiting.events(), waiting.bytes())
+            let events = waiting.events().saturating_sub(batch.events.len() as u64);
+            (events, waiting.bytes().saturating_sub(sent))
         };
-        let oldest = self.queue.oldest()?;
+        let oldest = if events_waiting > 0 {
+            self.queue.oldest()?
+        } else {
+            None
+        };
         let spool = SpoolReport {
             events: events_waiting,
             bytes,

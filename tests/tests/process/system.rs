@@ -23,7 +23,14 @@ impl System {
         let ready_file = folder.join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let child = Command::new(binary("rollcall"))
-            .args(["up", "--http", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "up",
+                "--http",
+                "127.0.0.1:0",
+                "--coap",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(folder.join("data"))
             .arg("--ready-file")
             .arg(&ready_file)

@@ -230,15 +230,16 @@ impl Writer {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner) = published;
         }
-        for (place, worker, id, reply) in outcome.answers {
-            let _ = self.hosts[place].workers[worker]
-                .blocking_send(Command::Answer(id, Box::new(reply)));
-        }
         for (place, bodies) in outcome.notifications {
             let bodies: Arc<[Bytes]> = bodies.into();
             for worker in &self.hosts[place].workers {
                 let _ = worker.blocking_send(Command::Notify(bodies.clone()));
             }
+        }
+        // After the observers: who has its answer and begins to observe then is not told of it once more.
+        for (place, worker, id, reply) in outcome.answers {
+            let _ = self.hosts[place].workers[worker]
+                .blocking_send(Command::Answer(id, Box::new(reply)));
         }
         self.metrics.pages_total.inc_by(outcome.pages as u64);
         self.metrics
@@ -370,6 +371,7 @@ fn append(
     let event = IngestEvent {
         id: event_id(spool, service, sequence.unsigned_abs()),
         service: service.to_owned(),
+        spool,
         sequence: sequence.unsigned_abs(),
         at,
         what,
@@ -528,6 +530,7 @@ fn leave_gap_record(
         // Another id than that of the event whose place it takes.
         id: event_id(spool, &format!("{service}\0gap"), sequence),
         service: service.to_owned(),
+        spool,
         sequence,
         at: time(&missing.until).unwrap_or_else(OffsetDateTime::now_utc),
         what: Happening::Gap { gap },

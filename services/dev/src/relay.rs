@@ -1,0 +1,99 @@
+//! The relay in this process: its key, and one transmitter that it hosts. No other module here knows `rollcall_relay`'s
+//! insides.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rollcall_api::admin;
+use rollcall_api::config::ServeConfig;
+use rollcall_model::ProjectId;
+use rollcall_relay::Relay;
+use rollcall_relay::config::{Cloud, Config, Monitor, SpoolConfig, TransmitterConfig};
+use rollcall_store::{organizations, relays};
+
+use crate::api::{ORGANIZATION, works};
+use crate::progress::Progress;
+use crate::secrets;
+use crate::state::{ApiKey, RelayState, State};
+
+/// What the relay and its transmitter are called, where nobody else is.
+const NAME: &str = "front-desk";
+
+/// The relay of earlier runs where its key still works, else a new one.
+pub(crate) async fn register(
+    config: &ServeConfig,
+    folder: &Path,
+    state: &mut State,
+    project_id: i64,
+) -> Result<RelayState> {
+    let db = rollcall_api::database(&config.database)?;
+    let organization = organizations::find(&db, ORGANIZATION)
+        .await
+        .context("look for the organization")?;
+    let org = organization
+        .context("the organization was made just now")?
+        .org_id;
+    let relay = match state.relay.take() {
+        Some(relay) if works(&db, org, &relay.key).await? => relay,
+        _ => {
+            let project = ProjectId::new(project_id).context("projects are numbered from 1")?;
+            // One of another data folder may have the plain name.
+            let others: Result<Vec<_>> =
+                db.tenant(org, async |tx| Ok(relays::list(tx).await?)).await;
+            let is_taken = others?.iter().any(|relay| relay.name == NAME);
+            let name = if is_taken {
+                format!("{NAME}-{}", secrets::random_hex(3))
+            } else {
+                NAME.to_owned()
+            };
+            let (_, made) = admin::create_relay(&db, org, project, &name).await?;
+            let key = ApiKey {
+                id: made.id,
+                secret: made.secret,
+            };
+            RelayState { name, key }
+        }
+    };
+    db.close().await;
+    state.relay = Some(relay.clone());
+    state.write(folder)?;
+    Ok(relay)
+}
+
+/// Starts it; answers where the transmitter listens.
+pub(crate) async fn start(
+    coap: SocketAddr,
+    folder: &Path,
+    url: String,
+    relay: &RelayState,
+) -> Result<(Relay, SocketAddr)> {
+    let config = Config {
+        data_dir: folder.join("relay"),
+        cloud: Some(Cloud {
+            url,
+            key: Some(format!("{}:{}", relay.key.id, relay.key.secret).into()),
+            key_file: None,
+        }),
+        spool: SpoolConfig::default(),
+        monitor: Monitor {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        },
+        transmitters: vec![TransmitterConfig {
+            name: relay.name.clone(),
+            listen: coap,
+            auto_page: false,
+            workers: 1,
+            trusted: None,
+        }],
+    };
+    let started = Relay::start(&config)
+        .await
+        .context("the relay does not start. Choose another address or port with --coap")?;
+    let address = started.transmitters[0];
+    Progress::Shown.line(
+        "relay",
+        format_args!("transmitter {} on coap://{address}", relay.name),
+    );
+    Ok((started, address))
+}
