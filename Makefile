@@ -50,7 +50,7 @@ clients: ## Generate clients from openapi/rollcall.json into clients: TypeScript
 	@scripts/setup-interop.sh
 	python3 tests/interop/run.py clients
 
-interop: setup ## Check the OpenAPI document as others use it: lint, breaking changes, generated clients, schemathesis
+interop: setup ## Talk CoAP with others, and check the OpenAPI document as others use it (generated clients, schemathesis)
 	@scripts/setup-interop.sh
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
