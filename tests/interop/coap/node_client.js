@@ -15,7 +15,8 @@ const body = (bytes) => 'put  0123456789\n'.repeat(bytes / 16)
 function request (path, { method = 'GET', confirmable = true, payload, agent, observe, options = {} } = {}) {
   const [pathname, query] = path.split('?')
   return new Promise((resolve, reject) => {
-    const sent = coap.request({ hostname: base.hostname, port: Number(base.port), pathname, query, method, confirmable, agent, observe, options })
+    const to = { hostname: base.hostname, port: Number(base.port) }
+    const sent = coap.request({ ...to, pathname, query, method, confirmable, agent, observe, options })
     const timer = setTimeout(() => reject(new Error(`no answer to ${method} ${path}`)), 15000)
     sent.on('error', reject)
     sent.on('response', (response) => { clearTimeout(timer); resolve(response) })
@@ -26,7 +27,8 @@ function request (path, { method = 'GET', confirmable = true, payload, agent, ob
 let last
 async function call (path, how) {
   const response = await request(path, how)
-  last = { sent: `${how?.method ?? 'GET'} ${path}`, code: response.code, text: response.payload.toString(), options: response.options }
+  const { code, options } = response
+  last = { sent: `${how?.method ?? 'GET'} ${path}`, code, text: response.payload.toString(), options }
   const option = (name) => response.options.filter((held) => held.name === name).map((held) => held.value)
   return { ...last, option, headers: response.headers }
 }
@@ -118,7 +120,8 @@ async function observe (path, least, isRight, known) {
   stream.emit('deregister')
   stream.close()
   const ok = bodies.length >= least && bodies.every(isRight)
-  say(`observe ${path}: several notifications`, ok, `GET ${path}, Observe 0`, JSON.stringify(bodies.map((text) => text.slice(0, 40))), known)
+  const seen = JSON.stringify(bodies.map((text) => text.slice(0, 40)))
+  say(`observe ${path}: several notifications`, ok, `GET ${path}, Observe 0`, seen, known)
 }
 
 const inOrder = (text) => {
@@ -129,7 +132,8 @@ const inOrder = (text) => {
 async function observations () {
   const isNumber = (text) => /^\d+$/.test(text)
   for (const path of ['/obs', '/obs-non', '/obs-reset']) await observe(path, 4, isNumber)
-  const known = "node-coap 1.5 takes the number of a notification in blocks from its last block, which has none (observe_read_stream.js)"
+  const known = 'node-coap 1.5 takes the number of a notification in blocks from its last block, which has none ' +
+    '(observe_read_stream.js)'
   await observe('/obs-large', 4, (text) => text.length === 2048 && inOrder(text), known)
   await observe('/obs-pumping', 4, inOrder, known)
   await observe('/obs-pumping-non', 4, inOrder, known)
