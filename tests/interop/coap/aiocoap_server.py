@@ -75,7 +75,7 @@ async def main():
                        ("not-acceptable", NotAcceptable())):
         site.add_resource([path], held)
     port = int(sys.argv[1])
-    await Context.create_server_context(site, bind=("127.0.0.1", port))
+    await Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
     for held in observed:
         held.tick()
     print(f"listening on coap://127.0.0.1:{port}", flush=True)
