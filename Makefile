@@ -50,7 +50,7 @@ clients: ## Generate clients from openapi/rollcall.json into clients: TypeScript
 	@scripts/setup-interop.sh
 	python3 tests/interop/run.py clients
 
-interop: setup ## Check the OpenAPI document as others use it: lint, breaking changes, generated clients, schemathesis
+interop: setup ## Talk CoAP with others, and check the OpenAPI document as others use it (generated clients, schemathesis)
 	@scripts/setup-interop.sh
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
@@ -62,7 +62,7 @@ bench: setup ## Measure forms, the feed and reading, each against a baseline bes
 # Without a sanitizer (the code has no unsafe of its own) the instrumentation works with a stable compiler. The first build
 # takes some minutes: it instruments every dependency.
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := fields urlencoded json query
+FUZZ_TARGETS := fields urlencoded json query datagram
 fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Feed the parsers with rubbish, a minute each (FUZZ_SECONDS=60; needs a C++ compiler)
 	set -e; for target in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --fuzz-dir tests/fuzz $$target -- \

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""`make interop`: the OpenAPI document as others use it. Lints it, looks for changes that break clients, compiles generated
-clients, runs one script with each of two against a running system, and has schemathesis call every operation.
+"""`make interop`: CoAP with other implementations (coap/), and the OpenAPI document as others use it. Lints the document, looks
+for changes that break clients, compiles generated clients, runs one script with each of two against a running system, and
+has schemathesis call every operation.
 
-`run.py clients` generates the clients alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
+`run.py clients` generates the clients alone, `run.py coap` talks CoAP alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
 import json
@@ -142,6 +143,11 @@ class System:
         self.folder.cleanup()
 
 
+def talk_coap():
+    step("CoAP with libcoap, aiocoap and node-coap")
+    run(python("python"), "tests/interop/coap/run.py")
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -158,6 +164,9 @@ def main():
     if sys.argv[1:] == ["clients"]:
         generate_clients(LANGUAGES)
         step(f"they are in {CLIENTS}")
+        return
+    talk_coap()
+    if sys.argv[1:] == ["coap"]:
         return
     step("lint the document")
     output = run(node("redocly"), "lint", "--config", "tests/interop/redocly.yaml", "--max-problems", "100",

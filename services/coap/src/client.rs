@@ -325,13 +325,14 @@ impl State {
         if is_asking_for_more || self.size_exponent < 6 && call.payload.len() <= block.size() {
             message.options.push(option::BLOCK2, block.to_value());
         }
-        if is_asking_for_more {
-            return message;
-        }
+        // For further blocks of the answer, the request is the same but for its body (RFC 7959, section 2.7).
         if let Some(format) = call.content_format.filter(|_| !call.payload.is_empty()) {
             message
                 .options
                 .push_uint(option::CONTENT_FORMAT, u32::from(format));
+        }
+        if is_asking_for_more {
+            return message;
         }
         if call.payload.len() > block.size() {
             let end = call.payload.len().min(self.sent + block.size());

@@ -12,11 +12,11 @@ use rollcall_coap::{
 const NOW: Duration = Duration::from_secs(100);
 
 fn peer() -> SocketAddr {
-    "127.0.0.1:40000".parse().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], 40_000))
 }
 
 fn stranger() -> SocketAddr {
-    "203.0.113.9:40000".parse().unwrap()
+    SocketAddr::from(([203, 0, 113, 9], 40_000))
 }
 
 struct Wire {
@@ -76,7 +76,7 @@ impl Wire {
 fn request(kind: Kind, code: Code, id: u16) -> Message {
     Message {
         code,
-        token: Token::new(&[7, 7]).unwrap(),
+        token: Token::new(&[7, 7]).expect("a token has up to 8 bytes"),
         ..Message::empty(kind, id)
     }
 }

@@ -45,6 +45,10 @@ pub struct Server {
 impl Server {
     fn answer(&mut self, request: &Request) -> Response {
         match (request.method, request.path.first().map(String::as_str)) {
+            (Code::POST, Some("mirror")) => Response {
+                code: Code::CHANGED,
+                ..Response::content(TEXT, request.payload.clone())
+            },
             (Code::POST, _) => {
                 self.posts.push(request.payload.to_vec());
                 Response::new(Code::CHANGED)

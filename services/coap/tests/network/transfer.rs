@@ -177,3 +177,20 @@ fn strangers_fill_no_table() {
     sim.run(sim.now + LATER);
     assert!(sim.ended[&call].is_ok());
 }
+
+/// The further blocks of the answer are asked for with what the request said of its body (RFC 7959, section 2.7; aiocoap insists).
+#[test]
+fn a_large_post_may_have_a_large_answer() {
+    let mut sim = Sim::new(1, CALM);
+    let body = vec![b'm'; 5_000];
+    let call = sim.call(Call {
+        path: vec!["mirror".to_owned()],
+        ..post(&body)
+    });
+    sim.run(LATER);
+    let response = sim.ended[&call].as_ref().expect("the call succeeds");
+    assert_eq!(
+        (response.code, &response.payload[..]),
+        (Code::CHANGED, &body[..])
+    );
+}

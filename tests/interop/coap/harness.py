@@ -1,0 +1,113 @@
+"""What the checks share: their report, and programs that run while a block lasts."""
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+PAYLOAD_4K = "".join(f"put  {number:010}\n" for number in range(250)).encode()
+PAYLOAD_20K = "".join(f"put  {number:010}\n" for number in range(1250)).encode()
+PERIOD_MS = 400
+DELAY_MS = 1500
+
+
+def lines(first, length):
+    """The bodies of /large and the like (`lines` in plugtest's site.rs)."""
+    return "".join(f"line {number:010}\n" for number in range(first, first + length // 16)).encode()
+
+
+def short(value, most=300):
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+class Report:
+    """Prints a line for every check; remembers what failed."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.faults = set()
+        self.counts = {"ok": 0, "known": 0, "FAILED": 0}
+
+    def add(self, who, what, ok, sent, seen, known=None):
+        """`known` names a fault of the other side, and where it is described: the check may then fail."""
+        outcome = "ok" if ok else "known" if known else "FAILED"
+        with self.lock:
+            self.counts[outcome] += 1
+            print(f"coap: {outcome:6} {who}: {what}", flush=True)
+            if outcome == "known" and known not in self.faults:
+                self.faults.add(known)
+                print(f"coap:        the other side's fault: {known}", flush=True)
+            elif outcome == "FAILED":
+                print(f"  sent: {short(sent)}\n  seen: {short(seen, 4000)}", flush=True)
+
+
+class Group:
+    """Checks of one pair of programs."""
+
+    def __init__(self, report, client, server):
+        self.report = report
+        self.who = f"{client} -> {server}"
+
+    def check(self, what, ok, sent, seen, known=None):
+        self.report.add(self.who, what, bool(ok), sent, seen, known)
+
+    def run(self, checks):
+        """Runs the checks; what they raise is a failure."""
+        try:
+            checks(self)
+        except Exception as error:  # noqa: BLE001 whatever it is, it is reported
+            self.check("to the end", False, getattr(checks, "__name__", "checks"), f"{type(error).__name__}: {error}")
+
+
+class Program:
+    """A server, while the block lasts: it is up when it says so, or at once where it says nothing."""
+
+    def __init__(self, command, says=None, env=None):
+        self.command, self.says, self.env = command, says, env
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.env,
+                                        text=True)
+        self.said = ""
+        if self.says:
+            for line in self.process.stdout:
+                self.said += line
+                if self.says in line:
+                    break
+            else:
+                raise RuntimeError(f"{self.command} did not start: {self.said}")
+        else:
+            time.sleep(0.3)
+        # What it says later is nobody's, but the pipe must not fill.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def plugtest(binary):
+    command = [binary, "--listen", "127.0.0.1:0", "--period-ms", str(PERIOD_MS), "--delay-ms", str(DELAY_MS)]
+    return Program(command, says="listening on ")
+
+
+def uri(program):
+    return program.said.split()[-1]
+
+
+def libcoap(name):
+    """The program of libcoap: Debian has them with and without TLS."""
+    return shutil.which(f"{name}-notls") or name
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

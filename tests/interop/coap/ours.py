@@ -1,0 +1,115 @@
+"""Our client against the servers of libcoap, aiocoap and node-coap."""
+
+import subprocess
+import sys
+
+from harness import DELAY_MS, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, Program, free_port, libcoap, lines, uri
+from node import ENVIRONMENT, HERE
+
+# libcoap's and aiocoap's clients get the same from it.
+NODE_BLOCK1 = "node-coap 1.5 as a server answers Block1 with 5.00 \"Byte offset not the next in line\": it takes blocks for one " \
+              "body by their token (_toCacheKey in lib/server.js), which may change (RFC 7959, section 3.3)"
+NODE_BLOCK2 = "node-coap 1.5 as a server sends empty blocks where 16 bytes are asked for: the option's value is empty then " \
+              "(parseBlock2 in lib/helpers.js)"
+
+
+class Ours:
+    def __init__(self, group, program, base):
+        self.group, self.program, self.base = group, program, base
+
+    def call(self, what, path, *arguments, is_right=lambda body: True, code="2.05", known=None):
+        """One call; what came of it is checked."""
+        command = [self.program, *arguments, self.base + path]
+        done = subprocess.run(command, capture_output=True, timeout=60)
+        said = done.stderr.decode()
+        codes = [line.split()[0] for line in said.splitlines() if line]
+        ok = codes and set(codes) == {code} and done.returncode == (0 if code.startswith("2") else 1) and is_right(done.stdout)
+        self.group.check(what, ok, " ".join(command), f"exit {done.returncode}, {said!r}, {done.stdout[:400]!r}", known)
+        return done.stdout
+
+
+def basics(ours):
+    for mode, flags in (("CON", ()), ("NON", ("-N",))):
+        ours.call(f"GET, {mode}", "/test", *flags, is_right=lambda body: body == b"the resource /test")
+        ours.call(f"PUT, {mode}", "/test", *flags, "-m", "put", "-f", "0", "-e", "new", code="2.04")
+        ours.call(f"GET sees what PUT as {mode} put", "/test", *flags, is_right=lambda body: body == b"new")
+        ours.call(f"POST, {mode}", "/test", *flags, "-m", "post", "-f", "0", "-e", "x", code="2.01")
+        ours.call(f"DELETE, {mode}", "/test", *flags, "-m", "delete", code="2.02")
+        ours.call(f"a separate answer, {mode}", "/separate", *flags, is_right=lambda body: body == b"a separate answer")
+    ours.call("no such resource: 4.04", "/nowhere", code="4.04")
+
+
+def blocks(ours, files, known=None, known_16=None):
+    for exponent in (0, 2, 6):
+        ours.call(f"Block2, {16 << exponent}", "/large", "-b", str(exponent), is_right=lambda body: body == lines(0, 2048),
+                  known=known_16 if exponent == 0 else None)
+    for payload in (PAYLOAD_4K, PAYLOAD_20K):
+        file = files / f"ours-{len(payload)}"
+        file.write_bytes(payload)
+        for exponent in (2, 6):
+            length = f"{len(payload):,} bytes in {16 << exponent}s"
+            ours.call(f"Block1 PUT of {length}", "/large-update", "-b", str(exponent), "-m", "put", "-f", "0", "--file",
+                      str(file), code="2.04", known=known)
+            ours.call(f"Block2 of {length}", "/large-update", "-b", str(exponent), is_right=lambda body: body == payload,
+                      known=known)
+            ours.call(f"Block1 and Block2 in one POST of {length}", "/large-post", "-b", str(exponent), "-m", "post", "-f", "0",
+                      "--file", str(file), code="2.04", is_right=lambda body: body == payload, known=known)
+
+
+def rising(body):
+    numbers = [int(line) for line in body.split()]
+    return len(numbers) >= 4 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def large(body):
+    """Bodies of /obs-large, each with a line's end after it: they begin one line later each."""
+    bodies = body.split(b"\n\n")[:-1]
+    return len(bodies) >= 3 and all(
+        held + b"\n" == lines(int(held.split()[1]), 2048) for held in bodies)
+
+
+def to_aiocoap(group, program, files):
+    with Program([sys.executable, str(HERE / "aiocoap_server.py"), str(free_port())], says="listening on ") as server:
+        ours = Ours(group, program, uri(server))
+        basics(ours)
+        blocks(ours, files)
+        ours.call("a format that is not to be had: 4.06", "/not-acceptable", "-A", "50", code="4.06")
+        ours.call("observe: several notifications", "/obs", "-o", "3", is_right=rising)
+        ours.call("observe, in blocks", "/obs-large", "-o", "3", is_right=large)
+        ours.call("observe anew after a cancel", "/obs", "-o", "3", is_right=rising)
+
+
+def to_node(group, program, files):
+    command = ["node", str(HERE / "node_server.js"), str(free_port()), str(PERIOD_MS), str(DELAY_MS)]
+    with Program(command, says="listening on ", env=ENVIRONMENT) as server:
+        ours = Ours(group, program, uri(server))
+        basics(ours)
+        blocks(ours, files, known=NODE_BLOCK1, known_16=NODE_BLOCK2)
+        ours.call("observe: several notifications", "/obs", "-o", "3", is_right=rising)
+
+
+def to_libcoap(group, program, files):
+    port = str(free_port())
+    with Program([libcoap("coap-server"), "-A", "127.0.0.1", "-p", port, "-d", "10"]):
+        ours = Ours(group, program, f"coap://127.0.0.1:{port}")
+        for mode, flags in (("CON", ()), ("NON", ("-N",))):
+            ours.call(f"GET, {mode}", "/", *flags, is_right=lambda body: b"libcoap" in body)
+            ours.call(f"PUT that creates, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "new", code="2.01")
+            ours.call(f"PUT that changes, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "newer", code="2.04")
+            ours.call(f"GET sees what PUT as {mode} put", f"/new{mode}", *flags, is_right=lambda body: body == b"newer")
+            ours.call(f"DELETE, {mode}", f"/new{mode}", *flags, "-m", "delete", code="2.02")
+            ours.call(f"POST, which it does not have, {mode}", "/", *flags, "-m", "post", "-e", "x", code="4.05")
+            ours.call(f"a separate answer, {mode}", "/async?1", *flags, is_right=lambda body: body == b"done")
+        ours.call("no such resource: 4.04", "/nowhere", code="4.04")
+        ours.call("/.well-known/core", "/.well-known/core", is_right=lambda body: b"</time>" in body)
+        ours.call("PUT of what was not put yet", "/example_data", "-m", "put", "-f", "0", "-e", "x", code="2.01")
+        for payload in (PAYLOAD_4K, PAYLOAD_20K):
+            file = files / f"libcoap-{len(payload)}"
+            file.write_bytes(payload)
+            for exponent in (2, 6):
+                length = f"{len(payload):,} bytes in {16 << exponent}s"
+                ours.call(f"Block1 PUT of {length}", "/example_data", "-b", str(exponent), "-m", "put", "-f", "0", "--file",
+                          str(file), code="2.04")
+                ours.call(f"Block2 of {length}", "/example_data", "-b", str(exponent), is_right=lambda body: body == payload)
+        ours.call("observe: several notifications", "/time", "-o", "4", is_right=lambda body: len(body.splitlines()) >= 4)
+        ours.call("observe anew after a cancel", "/time", "-o", "3", is_right=lambda body: len(body.splitlines()) >= 3)

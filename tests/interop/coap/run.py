@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""CoAP with others: libcoap's, aiocoap's and node-coap's clients against our test server, our client against their servers.
+
+Part of `make interop`; runs from the repository's top, with the Python of `.tools/interop`. With names of groups as
+arguments (such as `node`), only those run."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import aio
+import libcoap
+import node
+import ours
+from harness import Group, Report, plugtest, uri
+
+
+def build():
+    """Our programs, by name."""
+    done = subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "rollcall-coap", "--examples",
+                           "--message-format", "json"], text=True, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        sys.exit("coap: our programs could not be built")
+    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    return {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}
+
+
+def main():
+    programs = build()
+    server, client = programs["plugtest"], programs["coap-call"]
+    report = Report()
+    folder = tempfile.TemporaryDirectory()
+    files = Path(folder.name)
+
+    def against_us(name, *parts):
+        """Runs parts of a foreign client's checks, one after the other, against a server of their own."""
+        group = Group(report, name, "rollcall")
+        with plugtest(server) as program:
+            for part in parts:
+                group.run(lambda group, part=part: part(group, uri(program)))
+
+    def our_client(checks, name):
+        Group(report, "rollcall", name).run(lambda group: checks(group, client, files))
+
+    groups = {
+        "libcoap": lambda: against_us("libcoap", libcoap.basics, libcoap.conditions, libcoap.separate, libcoap.discovery,
+                                      lambda group, base: libcoap.blocks(group, base, files)),
+        "libcoap-observe": lambda: against_us("libcoap", libcoap.observe, libcoap.ends),
+        "libcoap-lossy": lambda: against_us("libcoap", lambda group, base: libcoap.lossy(group, base, files)),
+        "libcoap-lossy-posts": lambda: against_us("libcoap", libcoap.lossy_posts),
+        "aiocoap": lambda: against_us("aiocoap", aio.checks),
+        "node": lambda: against_us("node-coap", node.checks),
+        "to-libcoap": lambda: our_client(ours.to_libcoap, "libcoap"),
+        "to-aiocoap": lambda: our_client(ours.to_aiocoap, "aiocoap"),
+        "to-node": lambda: our_client(ours.to_node, "node-coap"),
+    }
+    started = time.monotonic()
+    chosen = sys.argv[1:] or list(groups)
+
+    def guarded(name):
+        Group(report, name, "all").run(lambda _: groups[name]())
+
+    threads = [threading.Thread(target=guarded, args=[name]) for name in chosen]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    folder.cleanup()
+    counts = report.counts
+    seconds = time.monotonic() - started
+    print(f"coap: {counts['ok']} ok, {counts['known']} known faults of others, {counts['FAILED']} failed; {seconds:.0f} s")
+    # Not sys.exit: no library's thread is to hold the end up.
+    sys.stdout.flush()
+    os._exit(1 if counts["FAILED"] else 0)
+
+
+if __name__ == "__main__":
+    main()
