@@ -321,6 +321,11 @@ pub fn programs() -> anyhow::Result<PathBuf> {
 }
 
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    output(command).map(|_| ())
+}
+
+/// Runs a program to its good end; gives what it printed.
+pub fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command
         .output()
         .with_context(|| format!("run {command:?}"))?;
@@ -329,7 +334,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         "{command:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(())
+    Ok(output.stdout)
 }
 
 pub async fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
