@@ -1,6 +1,5 @@
 //! Batches of 1,000 events that relays forward, packed by zstd: guests who come, are paged and go.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -8,7 +7,7 @@ use rollcall_model::ingest::event_id;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::system::{Figures, System, output};
+use crate::system::{Figures, System};
 
 const RELAYS: [usize; 3] = [1, 4, 16];
 const EVENTS: u64 = 1_000;
@@ -20,7 +19,7 @@ pub async fn run(system: &System, seconds: u64) -> anyhow::Result<()> {
     println!("relays   events/s   batch p50 ms   batch p99 ms   the api's memory MiB");
     for relays in RELAYS {
         let keys: Vec<String> = (0..relays)
-            .map(|at| relay(system, &format!("bench-{relays}-{at}")))
+            .map(|at| secret(system, &format!("bench-{relays}-{at}")))
             .collect::<anyhow::Result<_>>()?;
         let figures = forward(system, keys, seconds).await?;
         println!(
@@ -32,33 +31,6 @@ pub async fn run(system: &System, seconds: u64) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// A new relay's secret.
-fn relay(system: &System, name: &str) -> anyhow::Result<String> {
-    let project = system.ready["project_id"].to_string();
-    let made = output(
-        Command::new(crate::system::binary("rollcall-api")?)
-            .args([
-                "admin",
-                "--json",
-                "relay",
-                "--database-url",
-                system.postgres()?,
-            ])
-            .args([
-                "create",
-                "--organization",
-                "demo",
-                "--project",
-                &project,
-                "--name",
-                name,
-            ]),
-    )?;
-    let made: Value = serde_json::from_slice(&made)?;
-    let secret = made["secret"].as_str();
-    Ok(secret.context("a relay has a secret")?.to_owned())
 }
 
 async fn forward(system: &System, keys: Vec<String>, seconds: u64) -> anyhow::Result<Figures> {
@@ -122,4 +94,11 @@ fn batch(spool: Uuid, sequence: &mut u64) -> Vec<u8> {
     json!({ "relay": { "version": "0.1.0", "spool": { "events": 0, "bytes": 4096 } }, "events": events })
         .to_string()
         .into_bytes()
+}
+
+/// The secret of a new relay's key.
+fn secret(system: &System, name: &str) -> anyhow::Result<String> {
+    let key = system.relay_key(name)?;
+    let (_, secret) = key.split_once(':').context("a key has a secret")?;
+    Ok(secret.to_owned())
 }

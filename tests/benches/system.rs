@@ -208,24 +208,20 @@ impl System {
     /// The key of a new relay, as `id:secret`.
     pub fn relay_key(&self, name: &str) -> anyhow::Result<String> {
         let project = self.ready["project_id"].to_string();
-        let output = Command::new(binary("rollcall-api")?)
-            .args(["admin", "--json", "relay", "create"])
-            .env("ROLLCALL_DATABASE_URL", self.postgres()?)
-            .args([
-                "--organization",
-                "demo",
-                "--project",
-                &project,
-                "--name",
-                name,
-            ])
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let made: Value = serde_json::from_slice(&output.stdout)?;
+        let made = output(
+            Command::new(binary("rollcall-api")?)
+                .args([
+                    "admin",
+                    "--json",
+                    "relay",
+                    "create",
+                    "--organization",
+                    "demo",
+                ])
+                .args(["--project", &project, "--name", name])
+                .env("ROLLCALL_DATABASE_URL", self.postgres()?),
+        )?;
+        let made: Value = serde_json::from_slice(&made)?;
         let text = |name: &str| made[name].as_str().context("a key has an id and a secret");
         Ok(format!("{}:{}", text("id")?, text("secret")?))
     }
@@ -325,7 +321,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// Runs a program to its good end; gives what it printed.
-pub fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command
         .output()
         .with_context(|| format!("run {command:?}"))?;
