@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::command::CommandReport;
+
 /// Events of one relay, in the order in which they happened on each service.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Batch {
@@ -19,6 +21,9 @@ pub struct Batch {
     /// Each an [`IngestEvent`]. May be empty: then the relay only says that it is there.
     #[serde(default)]
     pub events: Vec<Box<RawValue>>,
+    /// What became of commands; an answer of success means that all are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<CommandReport>,
 }
 
 /// A relay about itself.

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. Surfaces parse into these types, `store` persists them.
 
 mod change;
+pub mod command;
 mod event;
 mod ids;
 pub mod ingest;

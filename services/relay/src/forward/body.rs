@@ -46,6 +46,7 @@ impl Forwarder {
             },
             services,
             events: events.context("read an event of the spool")?,
+            reports: Vec::new(),
         };
         let bytes = serde_json::to_vec(&batch).context("write a batch")?;
         let is_packed = bytes.len() >= COMPRESS_FROM;
