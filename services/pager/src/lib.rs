@@ -6,6 +6,7 @@
 
 mod body;
 mod clock;
+pub mod mirror;
 mod request;
 mod routes;
 mod session;

@@ -3,6 +3,7 @@
 mod clocks;
 mod contract;
 mod histories;
+mod mirror;
 mod resources;
 mod undo;
 
