@@ -139,7 +139,7 @@ impl App for Caller {
 
     fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
         let news = match event {
-            Event::Notified(_, response) => News::Notified(response),
+            Event::Notified(_, response, _) => News::Notified(response),
             Event::Ended(_, outcome) => News::Ended(outcome),
             Event::Request(id, _) => {
                 let response = Response::error(Code::NOT_FOUND, "this is a client");

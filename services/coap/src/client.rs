@@ -13,7 +13,7 @@ use crate::message::{Message, Token};
 use crate::option::{self, Block};
 use crate::outbox::Purpose;
 use crate::seen::Answer;
-use crate::types::{Call, CallId, Event, Failure, Response, Time};
+use crate::types::{Call, CallId, Event, Failure, Receipt, Response, Time};
 
 /// A representation may change while it is fetched; after so many times we give up.
 const MAX_RESTARTS: u8 = 4;
@@ -27,6 +27,8 @@ pub(crate) struct Calls {
     next: u64,
     held: BTreeMap<CallId, State>,
     by_token: HashMap<(SocketAddr, Token), CallId>,
+    /// Of the notification that is being looked at.
+    receipt: Option<Receipt>,
 }
 
 impl Calls {
@@ -174,6 +176,14 @@ impl Endpoint {
                 }
                 self.outbox.finish(from, message.id);
             }
+            Kind::Confirmable if self.holds_acknowledgement(id, &message) => {
+                self.seen
+                    .insert(now, key, message.kind, true, Answer::Pending);
+                self.calls.receipt = Some(Receipt {
+                    peer: from,
+                    id: message.id,
+                });
+            }
             Kind::Confirmable => {
                 let bytes = self.acknowledge(from, message.id);
                 self.seen
@@ -194,9 +204,37 @@ impl Endpoint {
         }
         self.send_next(now, from);
         if option::check(&mut message.options).is_err() {
-            return self.end_call(id, Err(Failure::BadOption));
+            self.end_call(id, Err(Failure::BadOption));
+        } else {
+            self.on_answer(now, id, &message);
         }
-        self.on_answer(now, id, &message);
+        // What nobody is told of is nobody's to confirm.
+        if let Some(receipt) = self.calls.receipt.take() {
+            self.confirm(receipt);
+        }
+    }
+
+    fn holds_acknowledgement(&self, id: CallId, message: &Message) -> bool {
+        let is_in_blocks = message
+            .options
+            .first(option::BLOCK2)
+            .and_then(|value| Block::from_value(value))
+            .is_some_and(|block| block.more);
+        let state = self.calls.held.get(&id);
+        state.is_some_and(|state| {
+            let observed = state
+                .observation
+                .as_ref()
+                .map(|observation| observation.token);
+            state.call.holds_acknowledgement && !is_in_blocks && observed == Some(message.token)
+        })
+    }
+
+    /// Acknowledges a notification: what it told is safe now.
+    pub fn confirm(&mut self, receipt: Receipt) {
+        let bytes = self.acknowledge(receipt.peer, receipt.id);
+        self.seen
+            .answer(&(receipt.peer, receipt.id), Answer::Again(bytes));
     }
 
     fn on_answer(&mut self, now: Time, id: CallId, message: &Message) {
@@ -250,7 +288,8 @@ impl Endpoint {
         state.due = now + Duration::from_secs(u64::from(max_age)) + again;
         let due = state.due;
         self.wake_at(due);
-        self.say(Event::Notified(id, response));
+        let receipt = self.calls.receipt.take();
+        self.say(Event::Notified(id, response, receipt));
     }
 
     pub(crate) fn on_call_acknowledged(&mut self, now: Time, id: CallId) {

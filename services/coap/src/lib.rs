@@ -25,6 +25,6 @@ pub use code::{Code, Kind};
 pub use config::{BadNetwork, Config, Network};
 pub use endpoint::Endpoint;
 pub use types::{
-    Call, CallId, Event, Failure, JSON, LINKS, Observe, ObserverId, Request, RequestId, Response,
-    TEXT, Time, Urgency,
+    Call, CallId, Event, Failure, JSON, LINKS, Observe, ObserverId, Receipt, Request, RequestId,
+    Response, TEXT, Time, Urgency,
 };

@@ -29,6 +29,13 @@ pub struct ObserverId(pub(crate) u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CallId(pub(crate) u64);
 
+/// A confirmable notification that waits for [`crate::Endpoint::confirm`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    pub(crate) peer: SocketAddr,
+    pub(crate) id: u16,
+}
+
 /// What a GET asks of an observation (RFC 7641, section 2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Observe {
@@ -126,6 +133,9 @@ pub struct Call {
     /// Ask to be told of changes; the call then goes on until it is cancelled or ends by itself.
     pub observe: bool,
     pub confirmable: bool,
+    /// Acknowledge confirmable notifications only when [`crate::Endpoint::confirm`] says so; until then the other side repeats
+    /// them. Those in blocks are acknowledged at once: the rest has to be asked for.
+    pub holds_acknowledgement: bool,
     /// The largest block to use: 2 to the power of this plus 4 bytes.
     pub size_exponent: u8,
     /// How long to wait for the response after the other side has acknowledged the request.
@@ -146,6 +156,7 @@ impl Call {
             payload: Bytes::new(),
             observe: false,
             confirmable: true,
+            holds_acknowledgement: false,
             size_exponent: 6,
             patience: Duration::from_secs(60),
         }
@@ -180,6 +191,6 @@ pub enum Event {
     ObserverGone(ObserverId),
     /// The end of a call, or of its observation.
     Ended(CallId, Result<Response, Failure>),
-    /// The first answer to an observing call, and what came after it.
-    Notified(CallId, Response),
+    /// The first answer to an observing call, and what came after it; with a receipt where the acknowledgement is held.
+    Notified(CallId, Response, Option<Receipt>),
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rollcall_coap::message::{Message, Token, decode};
 use rollcall_coap::option::{self, Block};
 use rollcall_coap::{
-    Code, Config, Endpoint, Event, Kind, ObserverId, Request, Response, TEXT, Urgency,
+    Call, Code, Config, Endpoint, Event, Kind, ObserverId, Request, Response, TEXT, Urgency,
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -404,4 +404,57 @@ fn one_notification_at_a_time_and_the_newest_next() {
         wire.send(peer(), &Message::empty(Kind::Acknowledgement, again[0].id)),
         []
     );
+}
+
+#[test]
+fn a_notification_is_acknowledged_when_it_is_safe() {
+    let mut wire = Wire::new();
+    let call = Call {
+        observe: true,
+        holds_acknowledgement: true,
+        ..Call::new(Code::GET, "/v1/notify")
+    };
+    wire.endpoint.call(NOW, peer(), call);
+    let asked = wire.sent().remove(0);
+    let told = |kind, id, number: u32| {
+        let mut message = Message {
+            code: Code::CONTENT,
+            token: asked.token,
+            payload: "news".into(),
+            ..Message::empty(kind, id)
+        };
+        message.options.push_uint(option::OBSERVE, number);
+        message
+    };
+    wire.endpoint.receive(
+        NOW,
+        peer(),
+        &told(Kind::Acknowledgement, asked.id, 1).encode(),
+    );
+    let Some(Event::Notified(_, _, None)) = wire.endpoint.poll_event() else {
+        panic!("the first answer needs no receipt");
+    };
+    let news = told(Kind::Confirmable, 900, 2);
+    for _ in 0..2 {
+        wire.endpoint.receive(NOW, peer(), &news.encode());
+        assert_eq!(wire.sent(), [], "nothing is acknowledged yet");
+    }
+    let Some(Event::Notified(_, _, Some(receipt))) = wire.endpoint.poll_event() else {
+        panic!("it is told once, with a receipt");
+    };
+    assert!(wire.endpoint.poll_event().is_none());
+    wire.endpoint.confirm(receipt);
+    let acknowledgement = Message::empty(Kind::Acknowledgement, 900);
+    assert_eq!(wire.sent(), [acknowledgement.clone()]);
+    wire.endpoint.receive(NOW, peer(), &news.encode());
+    assert_eq!(
+        wire.sent(),
+        [acknowledgement],
+        "and once more where that was lost"
+    );
+    // What is old news tells nobody anything, but must not be repeated for ever.
+    wire.endpoint
+        .receive(NOW, peer(), &told(Kind::Confirmable, 901, 1).encode());
+    assert!(wire.endpoint.poll_event().is_none());
+    assert_eq!(wire.sent(), [Message::empty(Kind::Acknowledgement, 901)]);
 }

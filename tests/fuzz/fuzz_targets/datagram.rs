@@ -220,7 +220,7 @@ impl Lab {
                     self.observers.remove(&id);
                 }
                 Event::Ended(id, _) => assert!(self.calls.remove(&id), "a call that is over ends"),
-                Event::Notified(id, _) => assert!(self.observing.contains(&id), "a call that does not observe is told"),
+                Event::Notified(id, ..) => assert!(self.observing.contains(&id), "a call that does not observe is told"),
             }
         }
         while let Some((to, bytes)) = self.endpoint.poll_transmit() {

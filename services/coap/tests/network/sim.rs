@@ -164,7 +164,7 @@ impl Sim {
                     let before = self.ended.insert(call, outcome);
                     assert!(before.is_none(), "a call ends once");
                 }
-                Event::Notified(_, response) => self.notified.push(response),
+                Event::Notified(_, response, _) => self.notified.push(response),
                 Event::Request(id, _) => {
                     let response = Response::new(Code::NOT_FOUND);
                     self.at_client.respond(self.now, id, response, false);
