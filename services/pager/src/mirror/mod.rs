@@ -6,7 +6,7 @@
 mod body;
 mod guest;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,6 +48,17 @@ pub struct Mirror {
     ended: BTreeMap<Uuid, Guest>,
     /// Notifications that came while the box is read anew; none while it is not.
     held: Option<VecDeque<Vec<u8>>>,
+    /// Guests that were not stored since they changed, and those to be forgotten.
+    changed: BTreeSet<Uuid>,
+    forgotten: BTreeSet<Uuid>,
+}
+
+/// What has changed in a mirror since it was last asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorDelta {
+    pub meta: MirrorMeta,
+    pub put: Vec<Guest>,
+    pub gone: Vec<Uuid>,
 }
 
 /// What a notification comes to.
@@ -106,6 +117,25 @@ impl Mirror {
             active: by_uuid(active),
             ended: by_uuid(ended),
             held: None,
+            changed: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+        }
+    }
+
+    /// What is to be stored.
+    pub fn take_changes(&mut self) -> MirrorDelta {
+        let find = |uuid: &Uuid| {
+            self.active
+                .get(uuid)
+                .or_else(|| self.ended.get(uuid))
+                .cloned()
+        };
+        let put = self.changed.iter().filter_map(find).collect();
+        self.changed.clear();
+        MirrorDelta {
+            meta: self.meta.clone(),
+            put,
+            gone: std::mem::take(&mut self.forgotten).into_iter().collect(),
         }
     }
 
@@ -202,6 +232,8 @@ impl Mirror {
     }
 
     fn put(&mut self, guest: Guest) {
+        self.changed.insert(guest.uuid);
+        self.forgotten.remove(&guest.uuid);
         if guest.is_active() {
             self.active.insert(guest.uuid, guest);
         } else {
@@ -294,8 +326,18 @@ impl Mirror {
     ) {
         let is_archived = |uuid: &Uuid| archived.iter().any(|told| told.uuid == *uuid);
         let is_active = |uuid: &Uuid| sessions.iter().any(|told| told.uuid == *uuid);
-        self.ended
-            .retain(|uuid, _| is_archived(uuid) || is_active(uuid));
+        let is_kept = |uuid: &Uuid| is_archived(uuid) || is_active(uuid);
+        let old: Vec<Uuid> = self
+            .ended
+            .keys()
+            .filter(|uuid| !is_kept(uuid))
+            .copied()
+            .collect();
+        for uuid in old {
+            self.ended.remove(&uuid);
+            self.changed.remove(&uuid);
+            self.forgotten.insert(uuid);
+        }
         let lost: Vec<Uuid> = self
             .active
             .keys()
@@ -304,6 +346,8 @@ impl Mirror {
             .collect();
         for uuid in lost {
             if let Some(guest) = self.active.remove(&uuid) {
+                self.changed.remove(&uuid);
+                self.forgotten.insert(uuid);
                 learned.push(Learned {
                     at: now,
                     what: News::Missed {
@@ -351,7 +395,7 @@ impl Mirror {
         let new = ids
             .clone()
             .filter(|id| *id > before.last_id)
-            .collect::<std::collections::BTreeSet<u64>>();
+            .collect::<BTreeSet<u64>>();
         let newest = ids.max().unwrap_or(0);
         let is_reset = newest < before.last_id && is_before(sequence, last);
         let unseen = newest
@@ -458,14 +502,29 @@ impl Mirror {
         } else {
             return None;
         };
-        let mut content = content;
+        Some(self.envelope(content, sequence, heard, now))
+    }
+
+    /// The body that keeps observers of the mirror alive.
+    pub fn ping(&self, now: OffsetDateTime) -> Option<Vec<u8>> {
+        let content = json!({"responseTypes": ["ping"]});
+        Some(self.envelope(content, self.meta.sequence?, self.meta.heard?, now))
+    }
+
+    fn envelope(
+        &self,
+        mut content: Value,
+        sequence: u16,
+        heard: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Vec<u8> {
         let clock = DeviceTime::at(now, -self.meta.behind_seconds * 1_000_000);
         content["globalSessionSequence"] = json!(sequence);
         content["timestamp"] = json!(clock.to_string());
         content["deviceName"] = json!(self.meta.device_name);
         content["firmwareVersion"] = json!(self.meta.firmware_version);
         content["mirrorAge"] = json!((now - heard).whole_seconds().max(0));
-        serde_json::to_vec(&content).ok()
+        serde_json::to_vec(&content).expect("a JSON value can always be written")
     }
 }
 

@@ -56,6 +56,7 @@ struct Pair {
     flying: VecDeque<Vec<u8>>,
     weather: (u8, u8, bool),
     must_read: bool,
+    stored: BTreeMap<Uuid, String>,
 }
 
 impl Pair {
@@ -71,6 +72,7 @@ impl Pair {
             flying: VecDeque::new(),
             weather: (0, 0, false),
             must_read: false,
+            stored: BTreeMap::new(),
         }
     }
 
@@ -193,12 +195,27 @@ impl Pair {
         }
     }
 
+    /// Stores what has changed.
+    fn store(&mut self) {
+        let delta = self.mirror.take_changes();
+        for uuid in delta.gone {
+            self.stored.remove(&uuid);
+        }
+        for guest in delta.put {
+            self.stored
+                .insert(guest.uuid, serde_json::to_string(&guest).unwrap());
+        }
+    }
+
     /// The mirror as it is stored and found again.
     fn restart(&mut self) {
-        let guests = self.mirror.guests().cloned().collect::<Vec<_>>();
-        let text = serde_json::to_string(&(self.mirror.meta(), &guests)).unwrap();
-        let (meta, guests) = serde_json::from_str(&text).unwrap();
-        self.mirror = Mirror::restore(meta, guests);
+        self.store();
+        let guests = self
+            .stored
+            .values()
+            .map(|text| serde_json::from_str(text).unwrap());
+        let meta = serde_json::to_string(self.mirror.meta()).unwrap();
+        self.mirror = Mirror::restore(serde_json::from_str(&meta).unwrap(), guests.collect());
         self.must_read = true;
     }
 }
