@@ -31,6 +31,7 @@ impl Code {
     pub const TOO_MANY_REQUESTS: Self = Self::new(4, 29);
     pub const INTERNAL_ERROR: Self = Self::new(5, 0);
     pub const UNAVAILABLE: Self = Self::new(5, 3);
+    pub const GATEWAY_TIMEOUT: Self = Self::new(5, 4);
     pub const PROXYING_NOT_SUPPORTED: Self = Self::new(5, 5);
 
     /// The code `class.detail`.

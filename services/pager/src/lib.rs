@@ -24,6 +24,7 @@ mod tests;
 pub use body::{DEFAULT_PAGE_MODE, MAX_GOAL_SECONDS, MAX_TEXT_BYTES, PAGE_MODES};
 pub use clock::{ClockMark, DeviceTime, Now, Stamp};
 pub use request::{Code, Effects, Method, Page, Reply, Request};
+pub use routes::refuse_query;
 pub use session::{Change, ClearType, Session, State, UNKNOWN_SEQUENCE, What, next_sequence};
 pub use settings::{NEVER, Settings};
 pub use statistics::{Statistics, Summary};

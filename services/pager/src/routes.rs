@@ -253,6 +253,27 @@ impl Transmitter {
     }
 }
 
+/// What a transmitter would say to a request whose resource, method or query it cannot take; nothing where it can.
+pub fn refuse_query(request: &Request<'_>) -> Option<Reply> {
+    use Method::{Delete, Get, Post, Put};
+    let looked_at =
+        Resource::find(request.path).and_then(|resource| match (resource, request.method) {
+            (Resource::Sessions, Put) => match number_query(request.query)? {
+                Some(_) => Ok(()),
+                None => Err(Refusal::bad(
+                    "Query option `number` is missing; send PUT /v1/sessions?number=<pager>.",
+                )),
+            },
+            (Resource::Sessions, Get | Post | Delete) => number_query(request.query).map(|_| ()),
+            (Resource::History | Resource::Statistics, Get | Delete)
+            | (Resource::Settings, Get | Post)
+            | (Resource::Page, Post) => no_query(request.query),
+            (Resource::Notify, Get) => wants_sessions(request.query).map(|_| ()),
+            _ => Err(Refusal::no_such_method()),
+        });
+    looked_at.err().map(|refusal| reply(Err(refusal)))
+}
+
 /// What is said of a request, but for its effects.
 fn reply(answer: Result<Answer, Refusal>) -> Reply {
     let Answer { code, body, etag } = answer.unwrap_or_else(|refusal| {

@@ -1,6 +1,6 @@
 //! What a relay is told: a TOML file, and flags or environment variables over it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -50,6 +50,47 @@ pub struct Config {
     /// Transmitters that this relay hosts.
     #[serde(default, rename = "transmitter")]
     pub transmitters: Vec<TransmitterConfig>,
+    /// Real boxes that this relay mirrors.
+    #[serde(default, rename = "box")]
+    pub boxes: Vec<BoxConfig>,
+}
+
+/// A box that the relay mirrors: the box is the truth.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoxConfig {
+    /// The service's name in the store; unique in the organization.
+    pub name: String,
+    /// Where the box is: `coap://10.0.1.32:5683`.
+    pub address: String,
+    /// Where the relay answers for it, from the mirror; nowhere where absent.
+    #[serde(default)]
+    pub listen: Option<SocketAddr>,
+}
+
+impl BoxConfig {
+    /// The box's socket address; a name is looked up now, once.
+    pub fn address(&self) -> Result<SocketAddr> {
+        let text = self
+            .address
+            .strip_prefix("coap://")
+            .unwrap_or(&self.address);
+        let text = text.trim_end_matches('/');
+        let with_port = if text.parse::<std::net::IpAddr>().is_ok() || !text.contains(':') {
+            (text.to_owned(), 5683).to_socket_addrs()
+        } else {
+            text.to_socket_addrs()
+        };
+        let mut found = with_port.with_context(|| {
+            format!(
+                "box `{}`: `address` is an address such as coap://10.0.1.32:5683, not {}",
+                self.name, self.address
+            )
+        })?;
+        found
+            .next()
+            .with_context(|| format!("box `{}`: {} has no address", self.name, self.address))
+    }
 }
 
 /// Where events go.
@@ -158,27 +199,33 @@ impl Config {
 
     /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
-        for (at, transmitter) in self.transmitters.iter().enumerate() {
-            let name = &transmitter.name;
+        let hosted = self
+            .transmitters
+            .iter()
+            .map(|held| (&held.name, Some(held.listen)));
+        let mirrored = self.boxes.iter().map(|held| (&held.name, held.listen));
+        let all: Vec<(&String, Option<SocketAddr>)> = hosted.chain(mirrored).collect();
+        for (at, (name, listen)) in all.iter().enumerate() {
             let is_fine = (1..=200).contains(&name.len()) && !name.chars().any(char::is_control);
             ensure!(
                 is_fine,
-                "transmitter {}: `name` has 1 to 200 bytes and no control characters",
+                "transmitter or box {}: `name` has 1 to 200 bytes and no control characters",
                 at + 1
             );
-            transmitter.networks()?;
-            for other in &self.transmitters[..at] {
+            for (other, address) in &all[..at] {
                 ensure!(
-                    other.name != *name,
-                    "two transmitters are called `{name}`; a name is unique"
+                    other != name,
+                    "two transmitters or boxes are called `{name}`; a name is unique"
                 );
-                let is_same = other.listen == transmitter.listen && transmitter.listen.port() != 0;
+                let is_same = listen.is_some_and(|listen| listen.port() != 0) && address == listen;
                 ensure!(
                     !is_same,
-                    "two transmitters listen on {}; give each a port",
-                    other.listen
+                    "`{other}` and `{name}` listen on one address; give each a port"
                 );
             }
+        }
+        for transmitter in &self.transmitters {
+            transmitter.networks()?;
         }
         if !self.monitor.listen.ip().is_loopback() {
             bail!(
@@ -255,7 +302,7 @@ mod tests {
         assert!(
             with("name = \"b\"\nlisten = \"127.0.0.1:1\"")
                 .unwrap_err()
-                .contains("127.0.0.1:1")
+                .contains("listen on one address")
         );
         assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"").is_ok());
         assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"\ntrusted = [\"10/8\"]").is_err());

@@ -21,6 +21,8 @@ const RETRY_SECONDS: u32 = 5;
 /// A request as a transmitter takes it, to carry to another thread.
 pub struct Owned {
     pub method: Method,
+    /// The method as CoAP has it.
+    pub code: Code,
     pub path: Vec<String>,
     pub query: Vec<String>,
     pub content_format: Option<u16>,
@@ -146,6 +148,7 @@ impl Hosted {
             id,
             request: Owned {
                 method: method(request.method),
+                code: request.method,
                 path: request.path,
                 query: request.query,
                 content_format: request.content_format,
@@ -160,7 +163,7 @@ impl Hosted {
 }
 
 /// Requests whose conditions no resource here can meet.
-fn refuse(request: &Request) -> Option<Response> {
+pub fn refuse(request: &Request) -> Option<Response> {
     if request.accept.is_some_and(|accept| accept != JSON) {
         return Some(Response::error(
             Code::NOT_ACCEPTABLE,
@@ -175,7 +178,7 @@ fn refuse(request: &Request) -> Option<Response> {
     None
 }
 
-fn method(code: Code) -> Method {
+pub fn method(code: Code) -> Method {
     match code {
         Code::GET => Method::Get,
         Code::POST => Method::Post,
@@ -185,7 +188,7 @@ fn method(code: Code) -> Method {
     }
 }
 
-fn response(reply: Reply) -> Response {
+pub fn response(reply: Reply) -> Response {
     let body = reply.body.map(Bytes::from);
     Response {
         content_format: body.as_ref().map(|_| JSON),
@@ -196,7 +199,7 @@ fn response(reply: Reply) -> Response {
     }
 }
 
-fn unavailable(text: &str) -> Response {
+pub fn unavailable(text: &str) -> Response {
     Response {
         content_format: Some(JSON),
         payload: Bytes::from(serde_json::json!({ "error": text }).to_string()),
@@ -206,7 +209,7 @@ fn unavailable(text: &str) -> Response {
 }
 
 /// The transmitter's resources (pager contract, 1.5).
-fn links() -> [Link; 6] {
+pub fn links() -> [Link; 6] {
     let link = |href, rt| Link {
         href,
         attributes: vec![("rt", rt), ("ct", "50")],

@@ -6,7 +6,9 @@ pub mod config;
 mod forward;
 mod hosted;
 mod metrics;
+mod mirrored;
 mod monitor;
+pub mod simulate;
 pub mod spool;
 pub mod status;
 mod wire;
@@ -25,10 +27,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::{Config, TransmitterConfig};
-use crate::forward::{Contact, Forwarder, Reported};
+use crate::config::{BoxConfig, Config, TransmitterConfig};
+use crate::forward::{Contact, Forwarder, Reported, Source};
 use crate::hosted::Hosted;
 use crate::metrics::Metrics;
+use crate::mirrored::{Facade, FacadeCommand, MirroredBox, Mirrors};
 use crate::monitor::Monitored;
 use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
 
@@ -43,6 +46,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 pub struct Relay {
     /// Where each transmitter listens, in the order of the configuration.
     pub transmitters: Vec<SocketAddr>,
+    /// Where the mirrors of boxes are answered, of those that are.
+    pub boxes: Vec<SocketAddr>,
     /// Where it tells how it is.
     pub monitor: SocketAddr,
     tasks: JoinSet<()>,
@@ -73,12 +78,11 @@ impl Relay {
             .local_addr()
             .context("ask for the monitor's port")?;
         let clock = Clock::start();
-        let bound: Result<Vec<Bound>> = config
-            .transmitters
+        let (bound, boxes) = bind_all(config, &spool, clock)?;
+        let mirrored = boxes
             .iter()
-            .map(|transmitter| bind(transmitter, &spool, clock))
+            .filter_map(|bound| bound.facade_address)
             .collect();
-        let bound = bound?;
         let shared = Shared {
             queue: Arc::new(queue),
             contact: Arc::new(Mutex::new(Contact::default())),
@@ -88,12 +92,9 @@ impl Relay {
         let (jobs, work) = sync_channel(MAX_JOBS);
         let mut tasks = JoinSet::new();
         let transmitters = bound.iter().map(|bound| bound.address).collect();
-        let published = bound.iter().map(|bound| Reported {
-            name: bound.host.name.clone(),
-            published: bound.host.published.clone(),
-        });
-        start_lanes(config, published.collect(), &jobs, &shared, &mut tasks)?;
+        start_lanes(config, reported(&bound, &boxes), &jobs, &shared, &mut tasks)?;
         let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, &mut tasks)?;
+        let mirrors = start_mirrors(boxes, &jobs, &shared.metrics, &mut tasks)?;
         let monitored = Arc::new(Monitored {
             queue: shared.queue.clone(),
             contact: shared.contact,
@@ -104,6 +105,7 @@ impl Relay {
             spool,
             path,
             hosts,
+            mirrors,
             queue: shared.queue,
             jobs: work,
             clock,
@@ -113,12 +115,10 @@ impl Relay {
             news: shared.news,
             metrics: shared.metrics,
         };
-        let writer = std::thread::Builder::new()
-            .name("spool".to_owned())
-            .spawn(move || writer.run())
-            .context("start the spool's thread")?;
+        let writer = start_writer(writer)?;
         Ok(Self {
             transmitters,
+            boxes: mirrored,
             monitor,
             tasks,
             jobs,
@@ -142,6 +142,39 @@ impl Relay {
         .await;
         self.tasks.shutdown().await;
     }
+}
+
+/// Binds every socket, and finds every state.
+fn bind_all(config: &Config, spool: &Spool, clock: Clock) -> Result<(Vec<Bound>, Vec<BoundBox>)> {
+    let hosted = config
+        .transmitters
+        .iter()
+        .map(|config| bind(config, spool, clock));
+    let boxes = config.boxes.iter().map(|config| bind_box(config, spool));
+    Ok((
+        hosted.collect::<Result<_>>()?,
+        boxes.collect::<Result<_>>()?,
+    ))
+}
+
+/// The services that the relay speaks for.
+fn reported(bound: &[Bound], boxes: &[BoundBox]) -> Vec<Reported> {
+    let hosted = bound.iter().map(|bound| Reported {
+        name: bound.host.name.clone(),
+        source: Source::Hosted(bound.host.published.clone()),
+    });
+    let mirrored = boxes.iter().map(|bound| Reported {
+        name: bound.held.name.clone(),
+        source: Source::Mirrored(bound.held.published.clone()),
+    });
+    hosted.chain(mirrored).collect()
+}
+
+fn start_writer(writer: Writer) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("spool".to_owned())
+        .spawn(move || writer.run())
+        .context("start the spool's thread")
 }
 
 /// What parts of a relay share.
@@ -256,4 +289,91 @@ fn start_hosts(
         hosts.push(bound.host);
     }
     Ok(hosts)
+}
+
+/// A box with the socket of its mirror, before anything runs.
+struct BoundBox {
+    held: MirroredBox,
+    facade: Option<std::net::UdpSocket>,
+    facade_address: Option<SocketAddr>,
+}
+
+fn bind_box(config: &BoxConfig, spool: &Spool) -> Result<BoundBox> {
+    let name = &config.name;
+    let mirror = spool.mirror(name)?;
+    let held = MirroredBox::new(name.clone(), config.address()?, mirror);
+    let facade = config.listen.map(|listen| {
+        driver::bind(listen, false).with_context(|| {
+            format!("box `{name}`: listen on UDP {listen}; is another program there?")
+        })
+    });
+    let facade = facade.transpose()?;
+    let facade_address = facade
+        .as_ref()
+        .map(std::net::UdpSocket::local_addr)
+        .transpose();
+    Ok(BoundBox {
+        held,
+        facade,
+        facade_address: facade_address.context("ask for the socket's port")?,
+    })
+}
+
+/// Starts to follow the boxes, and to answer for them.
+fn start_mirrors(
+    boxes: Vec<BoundBox>,
+    jobs: &SyncSender<Job>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<mpsc::Sender<mirrored::Command>>> {
+    let Some(first) = boxes.first() else {
+        return Ok(None);
+    };
+    let any: SocketAddr = match first.held.address {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = driver::bind(any, false).context("open a port to the boxes")?;
+    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+    let mut held = Vec::new();
+    for (place, bound) in boxes.into_iter().enumerate() {
+        let mut mirrored = bound.held;
+        if let Some(socket) = bound.facade {
+            let (own, told) = mpsc::channel::<FacadeCommand>(MAX_COMMANDS);
+            mirrored.facades.push(own.clone());
+            let app = Facade {
+                place,
+                published: mirrored.published.clone(),
+                mirrors: sender.clone(),
+                own,
+                metrics: metrics.clone(),
+            };
+            let config = rollcall_coap::Config {
+                heartbeat: Some(PING_EVERY),
+                ..rollcall_coap::Config::default()
+            };
+            tasks.spawn(
+                Driver::new(socket, config, app, told)
+                    .context("start a mirror's loop")?
+                    .run(),
+            );
+        }
+        tracing::info!(transmitter = %mirrored.name, address = %mirrored.address, "a box is mirrored");
+        held.push(mirrored);
+    }
+    let app = Mirrors::new(held, jobs.clone(), metrics.clone());
+    let driver = Driver::new(socket, rollcall_coap::Config::default(), app, commands)
+        .context("start the mirrors")?;
+    tasks.spawn(driver.run());
+    let ticks = sender.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(mirrored::TICK);
+        loop {
+            every.tick().await;
+            if ticks.send(mirrored::Command::Tick).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(Some(sender))
 }

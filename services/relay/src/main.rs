@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use rollcall_relay::config::{Config, ConfigArgs};
+use rollcall_relay::simulate::{SimulateArgs, Simulated};
 use rollcall_relay::{Relay, spool, status};
 use rollcall_telemetry::TelemetryArgs;
 use time::OffsetDateTime;
@@ -22,6 +23,7 @@ struct Cli {
 const EXAMPLES: &str = r#"Examples:
   rollcall-relay run --config relay.toml
   rollcall-relay status --config relay.toml --json
+  rollcall-relay simulate --listen 127.0.0.1:5693 --parties-per-minute 20
 
 A configuration, with what is usual:
   data_dir = "/var/lib/rollcall-relay"
@@ -32,7 +34,11 @@ A configuration, with what is usual:
 
   [[transmitter]]
   name = "front-desk"                       # the service's name in the cloud
-  listen = "127.0.0.1:5683""#;
+  listen = "127.0.0.1:5683"
+
+  [[box]]
+  name = "terrace"                          # a real box, mirrored
+  address = "coap://10.0.1.32:5683""#;
 
 #[derive(Subcommand)]
 enum Command {
@@ -50,6 +56,13 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Be a box: a stand-in for a real transmitter, with guests who come and go
+    Simulate {
+        #[command(flatten)]
+        args: SimulateArgs,
+        #[command(flatten)]
+        telemetry: TelemetryArgs,
     },
     /// Make a new spool of what can be read of a damaged one, which is kept
     Recover {
@@ -87,6 +100,7 @@ async fn run(cli: Cli) -> Result<()> {
             };
             print(&text)
         }
+        Command::Simulate { args, telemetry } => simulate(&args, &telemetry).await,
         Command::Recover { config } => {
             let config = Config::read(&config)?;
             let services: Vec<String> =
@@ -116,6 +130,23 @@ async fn serve(config: &Config, telemetry: &TelemetryArgs) -> Result<()> {
     relay.stop().await;
     let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
     outcome
+}
+
+async fn simulate(args: &SimulateArgs, telemetry: &TelemetryArgs) -> Result<()> {
+    let telemetry = rollcall_telemetry::init("rollcall-relay", telemetry)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let simulated = Simulated::start(args)?;
+    print(&format!(
+        "a simulated box on coap://{}\n",
+        simulated.address
+    ))?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
+    Ok(())
 }
 
 /// To standard output; a reader that has seen enough is no error.

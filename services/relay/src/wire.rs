@@ -1,6 +1,9 @@
 //! What happens on a transmitter, in the words of the store (`rollcall_model::ingest`).
 
-use rollcall_model::ingest::{ClearType, Happening, PagerSession, PagerState, PagerStatistics};
+use rollcall_model::ingest::{
+    ClearType, Gap, Happening, PagerSession, PagerState, PagerStatistics,
+};
+use rollcall_pager::mirror::{Guest, Learned, News};
 use rollcall_pager::{Change, Session, State, Statistics, What};
 
 /// The event that tells of a change.
@@ -15,6 +18,71 @@ pub fn happening(change: &Change) -> Happening {
     }
 }
 
+/// The event that tells of what was learned of a box.
+pub fn learned(learned: &Learned) -> Happening {
+    match &learned.what {
+        News::Created(known) => Happening::Created {
+            session: guest(known),
+        },
+        News::Updated(known) => Happening::Updated {
+            session: guest(known),
+        },
+        News::Paged(known) => Happening::Paged {
+            session: guest(known),
+        },
+        News::Cleared(known) => Happening::Cleared {
+            session: guest(known),
+        },
+        News::Removed(known) => Happening::Removed {
+            session: guest(known),
+        },
+        News::Missed {
+            changes,
+            since,
+            reason,
+        } => Happening::Gap {
+            gap: Gap {
+                events: *changes,
+                since: *since,
+                until: None,
+                reason: (*reason).to_owned(),
+            },
+        },
+    }
+}
+
+fn guest(guest: &Guest) -> PagerSession {
+    PagerSession {
+        uuid: guest.uuid,
+        id: guest.id,
+        number: guest.number,
+        party_size: guest.party_size,
+        goal_seconds: guest.goal_seconds,
+        state: state(guest.state),
+        created: guest.created.utc,
+        notified: guest.notified.as_ref().map(|moment| moment.utc),
+        cleared: guest.cleared.as_ref().map(|moment| moment.utc),
+        label: guest.label.clone(),
+        clear_type: guest.clear_type.map(clear_type),
+        session_sequence: guest.sequence,
+    }
+}
+
+fn state(state: State) -> PagerState {
+    match state {
+        State::Started => PagerState::Started,
+        State::Paged => PagerState::Paged,
+        State::Cleared => PagerState::Cleared,
+    }
+}
+
+fn clear_type(clear_type: rollcall_pager::ClearType) -> ClearType {
+    match clear_type {
+        rollcall_pager::ClearType::Stop => ClearType::Stop,
+        rollcall_pager::ClearType::Removed => ClearType::Removed,
+    }
+}
+
 fn session(session: &Session) -> PagerSession {
     PagerSession {
         uuid: session.uuid,
@@ -22,19 +90,12 @@ fn session(session: &Session) -> PagerSession {
         number: session.number,
         party_size: session.party_size,
         goal_seconds: session.goal_seconds,
-        state: match session.state {
-            State::Started => PagerState::Started,
-            State::Paged => PagerState::Paged,
-            State::Cleared => PagerState::Cleared,
-        },
+        state: state(session.state),
         created: session.created.utc,
         notified: session.notified.map(|stamp| stamp.utc),
         cleared: session.cleared.map(|stamp| stamp.utc),
         label: session.label.clone(),
-        clear_type: session.clear_type.map(|clear_type| match clear_type {
-            rollcall_pager::ClearType::Stop => ClearType::Stop,
-            rollcall_pager::ClearType::Removed => ClearType::Removed,
-        }),
+        clear_type: session.clear_type.map(clear_type),
         session_sequence: session.sequence,
     }
 }
@@ -49,4 +110,17 @@ pub fn statistics(statistics: &Statistics) -> PagerStatistics {
         average_time_served: summary.average_time_served,
         sessions: summary.num_sessions,
     }
+}
+
+/// Statistics as a box told them; nothing where they are not as the contract has them.
+pub fn told_statistics(told: &serde_json::Value) -> Option<PagerStatistics> {
+    let number = |name: &str| told.get(name).and_then(serde_json::Value::as_u64);
+    let percent = |name: &str| number(name).and_then(|value| u8::try_from(value).ok());
+    Some(PagerStatistics {
+        guests_served: number("guestsServed")?,
+        percent_late: percent("percentLate")?,
+        percent_on_time: percent("percentOnTime")?,
+        average_time_served: number("averageTimeServed")?,
+        sessions: number("numSessions")?,
+    })
 }

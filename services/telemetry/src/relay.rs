@@ -25,6 +25,8 @@ pub struct RelayMetrics {
     pub spool_events: Gauge,
     pub spool_bytes: Gauge,
     pub spool_write_failures_total: Counter,
+    /// Times that a mirrored box was read whole.
+    pub box_readings_total: Counter,
     /// Gap records: each says that events are missing.
     pub gaps_total: Counter,
     /// Events that the cloud refused.
@@ -64,6 +66,10 @@ impl RelayMetrics {
             spool_write_failures_total: t.add(
                 "rollcall_relay_spool_write_failures_total",
                 "Times that the spool could not be written",
+            ),
+            box_readings_total: t.add(
+                "rollcall_relay_box_readings_total",
+                "Times that a mirrored box was read whole",
             ),
             gaps_total: t.add(
                 "rollcall_relay_gaps_total",

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Forwarder;
+use super::{Forwarder, Source};
 use crate::spool::{Batch, read_published};
 use crate::wire;
 
@@ -75,14 +75,25 @@ impl Forwarder {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let report = |service: &super::Reported| {
-            let now = wire::statistics(&read_published(&service.published).meta().statistics);
-            let is_news =
-                names.contains(service.name.as_str()) || known.get(&service.name) != Some(&now);
-            is_news.then(|| ServiceReport {
+            let now = match &service.source {
+                Source::Hosted(published) => Some(wire::statistics(
+                    &read_published(published).meta().statistics,
+                )),
+                Source::Mirrored(published) => {
+                    let mirror = published.read().unwrap_or_else(PoisonError::into_inner);
+                    mirror
+                        .meta()
+                        .statistics
+                        .as_ref()
+                        .and_then(wire::told_statistics)
+                }
+            };
+            let is_news = now.is_some() && known.get(&service.name) != now.as_ref();
+            (names.contains(service.name.as_str()) || is_news).then(|| ServiceReport {
                 name: service.name.clone(),
                 kind: "pager".to_owned(),
                 at: OffsetDateTime::now_utc(),
-                statistics: Some(now),
+                statistics: now,
             })
         };
         self.services.iter().filter_map(report).collect()

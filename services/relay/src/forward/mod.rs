@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use rand::RngExt;
 use rollcall_model::ingest::{PagerStatistics, Verdict, VerdictStatus};
 use rollcall_pager::Transmitter;
+use rollcall_pager::mirror::Mirror;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -48,7 +49,13 @@ pub struct Contact {
 /// A service that this relay speaks for.
 pub struct Reported {
     pub name: String,
-    pub published: Arc<RwLock<Arc<Transmitter>>>,
+    pub source: Source,
+}
+
+/// Where a service's statistics are.
+pub enum Source {
+    Hosted(Arc<RwLock<Arc<Transmitter>>>),
+    Mirrored(Arc<RwLock<Arc<Mirror>>>),
 }
 
 pub struct Forwarder {

@@ -34,6 +34,10 @@ const SCHEMA: &str = "
         transmitter text not null, id integer not null, is_active integer not null, body text not null,
         primary key (transmitter, id)
     ) strict, without rowid;
+    -- Sessions of a mirrored box, as it told of them.
+    create table guests (
+        transmitter text not null, uuid text not null, body text not null, primary key (transmitter, uuid)
+    ) strict, without rowid;
     -- How many events each service has had.
     create table services (name text primary key, sequence integer not null) strict, without rowid;
     -- What waits to be sent, each as it will be.
@@ -160,6 +164,37 @@ impl Spool {
             meta: serde_json::from_str(&meta).context("read the transmitter's state")?,
             sessions,
         }))
+    }
+}
+
+impl Spool {
+    /// The mirror of a box as it was stored; an empty one where it is new.
+    pub fn mirror(&self, name: &str) -> Result<rollcall_pager::mirror::Mirror> {
+        let meta: Option<String> = self
+            .connection
+            .query_row(
+                "select meta from transmitters where name = ?1",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(meta) = meta else {
+            return Ok(rollcall_pager::mirror::Mirror::new());
+        };
+        let mut read = self
+            .connection
+            .prepare("select body from guests where transmitter = ?1")?;
+        let bodies = read.query_map(params![name], |row| row.get::<_, String>(0))?;
+        let mut guests = Vec::new();
+        for body in bodies {
+            guests.push(serde_json::from_str(&body?).context("read a session of a box")?);
+        }
+        let meta = serde_json::from_str(&meta).with_context(|| {
+            format!(
+                "`{name}` was a transmitter of another sort in this spool; give it another name"
+            )
+        })?;
+        Ok(rollcall_pager::mirror::Mirror::restore(meta, guests))
     }
 }
 

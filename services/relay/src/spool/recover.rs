@@ -79,6 +79,7 @@ fn copy(from: &Connection, to: &mut Connection, recovered: &mut Recovered) -> Re
     for (table, columns) in [
         ("transmitters", 2),
         ("sessions", 4),
+        ("guests", 3),
         ("services", 2),
         ("events", 5),
         ("set_aside", 5),

@@ -22,6 +22,7 @@ use super::events::{self, Moved};
 use super::{Queue, Spool};
 use crate::clock::Clock;
 use crate::hosted::{Command, Owned};
+use crate::mirrored::{self, Learnt};
 use crate::{metrics::Metrics, wire};
 
 /// Requests that are committed together, at most.
@@ -75,6 +76,8 @@ pub enum Job {
         request: Owned,
     },
     Delivered(Delivery),
+    /// What was learned of a mirrored box.
+    Learnt(Box<Learnt>),
     /// Write what there is, and end.
     Stop,
 }
@@ -83,6 +86,8 @@ pub struct Writer {
     pub spool: Spool,
     pub path: PathBuf,
     pub hosts: Vec<Host>,
+    /// The mirrors' loop, which acknowledges to the boxes.
+    pub mirrors: Option<mpsc::Sender<mirrored::Command>>,
     pub queue: Arc<Queue>,
     pub jobs: Receiver<Job>,
     pub clock: Clock,
@@ -148,8 +153,25 @@ impl Writer {
     /// Does a group of jobs in one transaction.
     fn step(&mut self, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
-        match self.commit(jobs) {
-            Ok(outcome) => self.tell(outcome),
+        let (learnt, jobs): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| matches!(job, Job::Learnt(_)));
+        // Whatever comes of the transaction, what was learned is not lost.
+        let learnt: Vec<Box<Learnt>> = learnt
+            .into_iter()
+            .filter_map(|job| match job {
+                Job::Learnt(learnt) => Some(learnt),
+                _ => None,
+            })
+            .collect();
+        match self.commit(jobs, &learnt) {
+            Ok(outcome) => {
+                self.tell(outcome);
+                for learnt in learnt {
+                    let (place, tag) = (learnt.place, learnt.tag);
+                    self.tell_mirrors(mirrored::Command::Stored { place, tag });
+                }
+            }
             Err(error) => {
                 tracing::error!(
                     error = format!("{error:#}"),
@@ -163,11 +185,21 @@ impl Writer {
                     let worker = &self.hosts[host].workers[worker];
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
+                for learnt in learnt {
+                    let place = learnt.place;
+                    self.tell_mirrors(mirrored::Command::NotStored { place, learnt });
+                }
             }
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>) -> Result<Outcome> {
+    fn tell_mirrors(&self, command: mirrored::Command) {
+        if let Some(mirrors) = &self.mirrors {
+            let _ = mirrors.blocking_send(command);
+        }
+    }
+
+    fn commit(&mut self, jobs: Vec<Job>, learnt: &[Box<Learnt>]) -> Result<Outcome> {
         let now = self.clock.now();
         let queue = self.queue.clone();
         let tx = self
@@ -200,8 +232,11 @@ impl Writer {
                     events::settle(&tx, spool, &delivery, &mut outcome.moved)?;
                     outcome.delivered.push(delivery);
                 }
-                Job::Stop => {}
+                Job::Learnt(_) | Job::Stop => {}
             }
+        }
+        for learnt in learnt {
+            learn(&tx, spool, learnt, &mut outcome.moved)?;
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
         let mut waiting = queue.waiting();
@@ -298,7 +333,7 @@ fn asker(job: &Job) -> Option<(usize, usize, RequestId)> {
         Job::Request {
             host, worker, id, ..
         } => Some((*host, *worker, *id)),
-        Job::Delivered(_) | Job::Stop => None,
+        Job::Delivered(_) | Job::Learnt(_) | Job::Stop => None,
     }
 }
 
@@ -373,5 +408,31 @@ fn store(
     }
     outcome.pages += effects.pages.len();
     outcome.touched.push(place);
+    Ok(())
+}
+
+/// Writes what was learned of a box, and its events.
+fn learn(tx: &Transaction<'_>, spool: Uuid, learnt: &Learnt, moved: &mut Moved) -> Result<()> {
+    let (name, delta) = (&learnt.name, &learnt.delta);
+    let is_news = !delta.put.is_empty() || !delta.gone.is_empty() || !learnt.events.is_empty();
+    if !is_news {
+        // A ping: when a box was last heard of is not worth a write.
+        return Ok(());
+    }
+    for uuid in &delta.gone {
+        tx.prepare_cached("delete from guests where transmitter = ?1 and uuid = ?2")?
+            .execute(params![name, uuid.to_string()])?;
+    }
+    for guest in &delta.put {
+        let body = serde_json::to_string(guest).context("write a session of a box")?;
+        tx.prepare_cached("insert or replace into guests values (?1, ?2, ?3)")?
+            .execute(params![name, guest.uuid.to_string(), body])?;
+    }
+    let meta = serde_json::to_string(&delta.meta).context("write the state of a mirror")?;
+    tx.prepare_cached("insert or replace into transmitters values (?1, ?2)")?
+        .execute(params![name, meta])?;
+    for (at, happening) in &learnt.events {
+        events::append(tx, spool, name, *at, happening.clone(), moved)?;
+    }
     Ok(())
 }

@@ -1,0 +1,462 @@
+//! Mirrored boxes: each is observed; what it tells is on our disk before it is acknowledged; where something was missed, it is
+//! read anew.
+//!
+//! One endpoint, and so one port, for all of them.
+
+mod facade;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt;
+use rollcall_coap::driver::App;
+use rollcall_coap::{
+    Call, CallId, Code, Endpoint, Event, Failure, Receipt, RequestId, Response, Time,
+};
+use rollcall_model::ingest::Happening;
+use rollcall_pager::mirror::{Learned, Mirror, MirrorDelta, Unread};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+pub use facade::{Facade, FacadeCommand};
+
+use crate::hosted::Owned;
+use crate::metrics::Metrics;
+use crate::spool::Job;
+use crate::wire;
+
+/// No notification and no ping for so long, and the box has dropped us or is away (pager contract, 1.5: a ping each 30 s).
+const SILENCE: Duration = Duration::from_secs(70);
+/// Pauses after a box that does not answer, or answers rubbish: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Readings of a box that changes between its two answers, before they are taken as they are.
+const MAX_READINGS: u32 = 5;
+/// How long to wait before the spool is asked again to take what it could not.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// How often the boxes are looked after.
+pub const TICK: Duration = Duration::from_millis(250);
+/// Registrations of many boxes are spread over this.
+const SPREAD: Duration = Duration::from_secs(10);
+const FEW_BOXES: usize = 8;
+
+/// What reaches the mirrors from elsewhere.
+pub enum Command {
+    Tick,
+    /// The spool has what was learned of a box.
+    Stored {
+        place: usize,
+        tag: u64,
+    },
+    /// The spool could not be written.
+    NotStored {
+        place: usize,
+        learnt: Box<Learnt>,
+    },
+    /// A request for a box, from who asks its mirror.
+    Pass {
+        place: usize,
+        request: Owned,
+        answer: (mpsc::Sender<FacadeCommand>, RequestId),
+    },
+}
+
+/// What was learned of a box, for the spool.
+pub struct Learnt {
+    pub place: usize,
+    pub tag: u64,
+    pub name: String,
+    pub delta: MirrorDelta,
+    pub events: Vec<(OffsetDateTime, Happening)>,
+}
+
+/// A box and what goes on with it.
+pub struct MirroredBox {
+    pub name: String,
+    pub address: SocketAddr,
+    pub mirror: Mirror,
+    /// What is on the disk: what readers see.
+    pub published: Arc<RwLock<Arc<Mirror>>>,
+    /// Those who observe the mirror.
+    pub facades: Vec<mpsc::Sender<FacadeCommand>>,
+    observation: Option<CallId>,
+    reading: Option<Reading>,
+    must_read: bool,
+    /// When to register, or to read.
+    due: Time,
+    pause: Duration,
+    heard: Time,
+    /// Notifications that wait for the reading under way to be stored.
+    held: Vec<Receipt>,
+    /// By the tag of a job: what to acknowledge, and what to pass on.
+    storing: BTreeMap<u64, (Vec<Receipt>, Option<Bytes>)>,
+    again: Vec<(Time, Learnt)>,
+    trouble: Option<String>,
+}
+
+/// A reading of both lists.
+struct Reading {
+    active: Option<Bytes>,
+    tries: u32,
+}
+
+/// What a call is for.
+enum Errand {
+    Observe(usize),
+    Read(usize),
+    Pass((mpsc::Sender<FacadeCommand>, RequestId)),
+}
+
+/// All mirrored boxes of a relay.
+pub struct Mirrors {
+    boxes: Vec<MirroredBox>,
+    errands: HashMap<CallId, Errand>,
+    jobs: SyncSender<Job>,
+    metrics: Arc<Metrics>,
+    next_tag: u64,
+}
+
+impl MirroredBox {
+    pub fn new(name: String, address: SocketAddr, mirror: Mirror) -> Self {
+        Self {
+            name,
+            address,
+            published: Arc::new(RwLock::new(Arc::new(mirror.clone()))),
+            mirror,
+            facades: Vec::new(),
+            observation: None,
+            reading: None,
+            must_read: true,
+            due: Duration::ZERO,
+            pause: FIRST_PAUSE,
+            heard: Duration::ZERO,
+            held: Vec::new(),
+            storing: BTreeMap::new(),
+            again: Vec::new(),
+            trouble: None,
+        }
+    }
+
+    /// The box gave no answer, or none of use: tried again later, and said once.
+    fn put_off(&mut self, now: Time, why: String) {
+        self.due = now + self.pause.mul_f64(rand::rng().random_range(0.75..1.25));
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if self.trouble.as_ref() != Some(&why) {
+            tracing::warn!(transmitter = %self.name, address = %self.address, reason = %why, "the box cannot be followed; trying on");
+            self.trouble = Some(why);
+        }
+    }
+
+    fn all_is_well(&mut self) {
+        self.pause = FIRST_PAUSE;
+        if self.trouble.take().is_some() {
+            tracing::info!(transmitter = %self.name, "the box is followed again");
+        }
+    }
+}
+
+impl Mirrors {
+    pub fn new(mut boxes: Vec<MirroredBox>, jobs: SyncSender<Job>, metrics: Arc<Metrics>) -> Self {
+        // After a start of the relay, all at once would be a storm.
+        let is_few = boxes.len() <= FEW_BOXES;
+        for held in boxes.iter_mut().filter(|_| !is_few) {
+            held.due = SPREAD.mul_f64(rand::rng().random::<f64>());
+        }
+        Self {
+            boxes,
+            errands: HashMap::new(),
+            jobs,
+            metrics,
+            next_tag: 0,
+        }
+    }
+
+    fn tick(&mut self, endpoint: &mut Endpoint, now: Time) {
+        for place in 0..self.boxes.len() {
+            let held = &mut self.boxes[place];
+            let due = held.again.iter().position(|(at, _)| *at <= now);
+            if let Some(learnt) = due.map(|at| held.again.remove(at).1) {
+                self.store(learnt, now);
+            }
+            let held = &mut self.boxes[place];
+            if let Some(call) = held.observation.filter(|_| held.heard + SILENCE <= now) {
+                self.errands.remove(&call);
+                endpoint.cancel(now, call);
+                let held = &mut self.boxes[place];
+                held.observation = None;
+                held.put_off(now, "nothing was heard of it for 70 s".to_owned());
+            } else if held.observation.is_none() && held.due <= now {
+                self.register(endpoint, now, place);
+            } else if held.must_read && held.reading.is_none() && held.due <= now {
+                self.read(endpoint, now, place, 0);
+            }
+        }
+    }
+
+    fn register(&mut self, endpoint: &mut Endpoint, now: Time, place: usize) {
+        let held = &mut self.boxes[place];
+        let call = Call {
+            query: vec!["action=get_sessions".to_owned()],
+            observe: true,
+            holds_acknowledgement: true,
+            patience: Duration::from_secs(20),
+            ..Call::new(Code::GET, "/v1/notify")
+        };
+        let id = endpoint.call(now, held.address, call);
+        held.observation = Some(id);
+        held.heard = now;
+        self.errands.insert(id, Errand::Observe(place));
+    }
+
+    fn read(&mut self, endpoint: &mut Endpoint, now: Time, place: usize, tries: u32) {
+        let held = &mut self.boxes[place];
+        held.mirror.begin_reading();
+        let call = endpoint.call(now, held.address, Call::new(Code::GET, "/v1/sessions"));
+        held.reading = Some(Reading {
+            active: None,
+            tries,
+        });
+        self.errands.insert(call, Errand::Read(place));
+        self.metrics.box_readings_total.inc();
+    }
+
+    /// A notification, or the first answer of an observation.
+    fn notified(&mut self, now: Time, place: usize, response: &Response, receipt: Option<Receipt>) {
+        let held = &mut self.boxes[place];
+        held.heard = now;
+        let is_reading = held.reading.is_some();
+        let heard = held
+            .mirror
+            .notification(&response.payload, OffsetDateTime::now_utc());
+        if heard.is_rubbish {
+            held.put_off(now, "it tells what is no JSON".to_owned());
+            held.must_read = true;
+        } else {
+            held.must_read |= heard.must_read;
+            if !held.must_read {
+                held.all_is_well();
+            }
+        }
+        let receipts: Vec<Receipt> = receipt.into_iter().collect();
+        if is_reading || held.must_read {
+            // What it told is in the lists that are read now.
+            held.held.extend(receipts);
+            return;
+        }
+        self.learn(
+            now,
+            place,
+            heard.learned,
+            receipts,
+            Some(response.payload.clone()),
+        );
+    }
+
+    /// Gives the spool what was learned; acknowledges at once where that is nothing.
+    fn learn(
+        &mut self,
+        now: Time,
+        place: usize,
+        learned: Vec<Learned>,
+        receipts: Vec<Receipt>,
+        told: Option<Bytes>,
+    ) {
+        let held = &mut self.boxes[place];
+        self.next_tag += 1;
+        let learnt = Learnt {
+            place,
+            tag: self.next_tag,
+            name: held.name.clone(),
+            delta: held.mirror.take_changes(),
+            events: learned
+                .iter()
+                .map(|learned| (learned.at, wire::learned(learned)))
+                .collect(),
+        };
+        held.storing.insert(learnt.tag, (receipts, told));
+        self.store(learnt, now);
+    }
+
+    fn store(&mut self, learnt: Learnt, now: Time) {
+        if let Err(error) = self.jobs.try_send(Job::Learnt(Box::new(learnt))) {
+            let (std::sync::mpsc::TrySendError::Full(job)
+            | std::sync::mpsc::TrySendError::Disconnected(job)) = error;
+            if let Job::Learnt(learnt) = job {
+                let place = learnt.place;
+                self.boxes[place].again.push((now + STORE_AGAIN, *learnt));
+            }
+        }
+    }
+
+    fn stored(&mut self, endpoint: &mut Endpoint, place: usize, tag: u64) {
+        let held = &mut self.boxes[place];
+        let Some((receipts, told)) = held.storing.remove(&tag) else {
+            return;
+        };
+        for receipt in receipts {
+            endpoint.confirm(receipt);
+        }
+        let published = Arc::new(held.mirror.clone());
+        *held
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = published;
+        if let Some(body) = told {
+            for facade in &held.facades {
+                // One that does not keep up sees the gap in the sequence.
+                let _ = facade.try_send(FacadeCommand::Told(body.clone()));
+            }
+        }
+    }
+
+    fn ended(
+        &mut self,
+        endpoint: &mut Endpoint,
+        now: Time,
+        call: CallId,
+        outcome: Result<Response, Failure>,
+    ) {
+        match self.errands.remove(&call) {
+            Some(Errand::Observe(place)) => {
+                let held = &mut self.boxes[place];
+                held.observation = None;
+                held.must_read = true;
+                held.put_off(
+                    now,
+                    match outcome {
+                        Ok(response) => format!("it answers {} to an observation", response.code),
+                        Err(failure) => failure.to_string(),
+                    },
+                );
+            }
+            Some(Errand::Read(place)) => self.was_read(endpoint, now, place, outcome),
+            Some(Errand::Pass((facade, id))) => {
+                let _ = facade.try_send(FacadeCommand::Passed(id, outcome));
+            }
+            None => {}
+        }
+    }
+
+    /// One of the two lists is there.
+    fn was_read(
+        &mut self,
+        endpoint: &mut Endpoint,
+        now: Time,
+        place: usize,
+        outcome: Result<Response, Failure>,
+    ) {
+        let held = &mut self.boxes[place];
+        let Some(reading) = held.reading.take() else {
+            return;
+        };
+        let body = match outcome {
+            Ok(response) if response.code.is_success() => response.payload,
+            Ok(response) => {
+                return self.not_read(now, place, format!("it answers {}", response.code));
+            }
+            Err(failure) => return self.not_read(now, place, failure.to_string()),
+        };
+        let Some(active) = reading.active else {
+            let call = endpoint.call(
+                now,
+                held.address,
+                Call::new(Code::GET, "/v1/sessions/history"),
+            );
+            held.reading = Some(Reading {
+                active: Some(body),
+                tries: reading.tries,
+            });
+            self.errands.insert(call, Errand::Read(place));
+            return;
+        };
+        let insist = reading.tries >= MAX_READINGS;
+        match held
+            .mirror
+            .read(&active, &body, OffsetDateTime::now_utc(), insist)
+        {
+            Ok(heard) => {
+                held.must_read = heard.must_read;
+                held.all_is_well();
+                held.heard = now;
+                let receipts = std::mem::take(&mut held.held);
+                self.learn(now, place, heard.learned, receipts, None);
+            }
+            Err(Unread::Changed) => self.read(endpoint, now, place, reading.tries + 1),
+            Err(error @ Unread::Rubbish(_)) => self.not_read(now, place, error.to_string()),
+        }
+    }
+
+    fn not_read(&mut self, now: Time, place: usize, why: String) {
+        let held = &mut self.boxes[place];
+        held.mirror.give_up();
+        held.must_read = true;
+        held.put_off(now, why);
+    }
+
+    /// Passes a request on to a box, its body as compact JSON: the box's parser is small (pager contract, 1.1).
+    fn pass(
+        &mut self,
+        endpoint: &mut Endpoint,
+        now: Time,
+        place: usize,
+        request: Owned,
+        answer: (mpsc::Sender<FacadeCommand>, RequestId),
+    ) {
+        let compact = serde_json::from_slice::<serde_json::Value>(&request.payload);
+        let payload = compact
+            .map(|value| Bytes::from(value.to_string()))
+            .unwrap_or_default();
+        let call = Call {
+            path: request.path,
+            query: request.query,
+            content_format: request
+                .content_format
+                .or((!payload.is_empty()).then_some(rollcall_coap::JSON)),
+            payload,
+            patience: Duration::from_secs(20),
+            ..Call::new(request.code, "")
+        };
+        let id = endpoint.call(now, self.boxes[place].address, call);
+        self.errands.insert(id, Errand::Pass(answer));
+    }
+}
+
+impl App for Mirrors {
+    type Command = Command;
+
+    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
+        match event {
+            Event::Notified(call, response, receipt) => {
+                if let Some(Errand::Observe(place)) = self.errands.get(&call) {
+                    let place = *place;
+                    self.notified(now, place, &response, receipt);
+                }
+            }
+            Event::Ended(call, outcome) => self.ended(endpoint, now, call, outcome),
+            // Nobody has anything to ask of this port.
+            Event::Request(id, _) => {
+                endpoint.respond(now, id, Response::new(Code::NOT_FOUND), false);
+            }
+            Event::Heartbeat(_) | Event::ObserverGone(_) => {}
+        }
+    }
+
+    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
+        match command {
+            Command::Tick => self.tick(endpoint, now),
+            Command::Stored { place, tag } => self.stored(endpoint, place, tag),
+            Command::NotStored { place, learnt } => {
+                self.boxes[place].again.push((now + STORE_AGAIN, *learnt));
+            }
+            Command::Pass {
+                place,
+                request,
+                answer,
+            } => self.pass(endpoint, now, place, request, answer),
+        }
+    }
+}
