@@ -35,6 +35,8 @@ pub struct Observer {
     pub misses: u8,
     /// Nothing was acknowledged since the last heartbeat.
     pub is_unanswered: bool,
+    /// The number of the last message that had more blocks to come.
+    pub blocks_sequence: Option<u32>,
     sequence: u32,
     casual: u32,
     confirmed_at: Time,
@@ -163,6 +165,7 @@ impl Observers {
             heartbeat_due,
             misses: 0,
             is_unanswered: false,
+            blocks_sequence: None,
             sequence: clock.wrapping_sub(1) & SEQUENCE_MASK,
             casual: 0,
             confirmed_at: now,

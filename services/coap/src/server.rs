@@ -167,7 +167,10 @@ impl Endpoint {
         }
         if let Some(block) = pending.block2.filter(|block| block.number > 0) {
             if let Some(response) = self.downloads.get(now, &key) {
-                let message = self.block_of(now, &pending, block, response);
+                let mut message = self.block_of(now, &pending, block, response);
+                if let Some(sequence) = self.sequence_of_blocks(&pending) {
+                    message.options.push_uint(option::OBSERVE, sequence);
+                }
                 return self.answer(now, &pending, message);
             }
             if pending.method != Code::GET {
@@ -245,10 +248,33 @@ impl Endpoint {
         let mut message = self.block_of(now, &pending, block, response);
         if let Some(observer) = observer {
             let sequence = self.sequence(now, observer);
-            message.options.push_uint(option::OBSERVE, sequence);
+            self.number(observer, sequence, &mut message);
         }
         self.answer(now, &pending, message);
         observer
+    }
+
+    /// Gives a message to an observer its sequence number, and keeps that where more blocks are to come.
+    fn number(&mut self, id: ObserverId, sequence: u32, message: &mut Message) {
+        message.options.push_uint(option::OBSERVE, sequence);
+        let block = message.options.first(option::BLOCK2);
+        let has_more =
+            block.is_some_and(|value| Block::from_value(value).is_some_and(|block| block.more));
+        if has_more && let Some(observer) = self.observers.get_mut(id) {
+            observer.blocks_sequence = Some(sequence);
+        }
+    }
+
+    /// The sequence number of the notification that a further block is of, where its request asks to observe too. Such a
+    /// request refreshes the observation (RFC 7641, section 4.1), and node-coap takes a body's number from its last block.
+    fn sequence_of_blocks(&mut self, pending: &Pending) -> Option<u32> {
+        if pending.observe != Some(Observe::Register) {
+            return None;
+        }
+        let id = self.observers.find(pending.peer, &pending.token)?;
+        let observer = self.observers.get_mut(id)?;
+        observer.heard();
+        observer.blocks_sequence
     }
 
     /// Registers or forgets an observer, as the request asks.
@@ -503,10 +529,6 @@ impl Endpoint {
             token: observer.token,
             ..Message::empty(Kind::Confirmable, 0)
         };
-        if !is_last {
-            let sequence = self.sequence(now, id);
-            message.options.push_uint(option::OBSERVE, sequence);
-        }
         let is_cut = block.size_exponent < LARGEST;
         let part = self.cut(now, (peer, &key), block, response, is_cut);
         let (options, payload) = part.expect("the first block is always there");
@@ -514,6 +536,10 @@ impl Endpoint {
             message.options.push(number, value.clone());
         }
         message.payload = payload;
+        if !is_last {
+            let sequence = self.sequence(now, id);
+            self.number(id, sequence, &mut message);
+        }
         (message, is_last)
     }
 

@@ -361,6 +361,44 @@ fn registering_again_refreshes_and_another_token_is_another_observer() {
     assert_eq!(wire.endpoint.observers().count(), 1);
 }
 
+/// node-coap sends Observe with every block's request, and takes the body's number from the last block.
+#[test]
+fn further_blocks_have_the_number_of_their_notification_for_who_asks_to_observe() {
+    let mut wire = Wire::new();
+    wire.body = vec![b'x'; 3000];
+    let observe: (u16, &[u8]) = (option::OBSERVE, &[]);
+    let first = wire.one(&get(1, &[observe]));
+    let number = first.options.uint(option::OBSERVE).expect("observed");
+    let observer = wire.observers[0];
+    let asks = wire.requests.len();
+    // Blocks of 1,024 bytes.
+    let block = |number: u8| [number << 4 | 6];
+    for (at, has_more) in [(1, true), (2, false)] {
+        let answer = wire.one(&get(
+            1 + u16::from(at),
+            &[observe, (option::BLOCK2, &block(at))],
+        ));
+        let is = Block::from_value(answer.options.first(option::BLOCK2).unwrap()).unwrap();
+        assert_eq!((is.number, is.more), (u32::from(at), has_more));
+        assert_eq!(answer.options.uint(option::OBSERVE), Some(number));
+    }
+    // What is newer goes out with a higher number; blocks of what was before keep theirs.
+    let news = Response::content(TEXT, "news");
+    wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+    let after = wire.sent().remove(0).options.uint(option::OBSERVE);
+    assert!(after > Some(number));
+    let late = wire.one(&get(4, &[observe, (option::BLOCK2, &block(2))]));
+    assert_eq!(late.options.uint(option::OBSERVE), Some(number));
+    // Who does not ask, or does not observe, gets blocks as RFC 7959's figures have them.
+    let plain = wire.one(&get(5, &[(option::BLOCK2, &block(1))]));
+    assert_eq!(plain.options.first(option::OBSERVE), None);
+    let mut other = get(6, &[observe, (option::BLOCK2, &block(1))]);
+    other.token = Token::new(&[8]).unwrap();
+    assert_eq!(wire.one(&other).options.first(option::OBSERVE), None);
+    assert_eq!(wire.requests.len(), asks);
+    assert_eq!(wire.endpoint.observers().count(), 1);
+}
+
 #[test]
 fn an_error_or_another_format_ends_an_observation() {
     for response in [
