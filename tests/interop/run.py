@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""`make interop`: CoAP with other implementations (coap/), and the OpenAPI document as others use it. Lints the document, looks
-for changes that break clients, compiles generated clients, runs one script with each of two against a running system, and
+"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), and the OpenAPI document as
+others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with each of two against a running system, and
 has schemathesis call every operation.
 
-`run.py clients` generates the clients alone, `run.py coap` talks CoAP alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
+`run.py clients` generates the clients alone, `run.py coap` and `run.py relay` talk CoAP alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
 import json
@@ -148,6 +148,11 @@ def talk_coap():
     run(python("python"), "tests/interop/coap/run.py")
 
 
+def talk_to_a_transmitter():
+    step("a relay's transmitter with the vendor's scripts, libcoap, aiocoap and node-coap")
+    run(python("python"), "tests/interop/relay/run.py")
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -165,8 +170,11 @@ def main():
         generate_clients(LANGUAGES)
         step(f"they are in {CLIENTS}")
         return
-    talk_coap()
-    if sys.argv[1:] == ["coap"]:
+    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter}
+    for name, part in parts.items():
+        if sys.argv[1:] in ([], [name]):
+            part()
+    if sys.argv[1:]:
         return
     step("lint the document")
     output = run(node("redocly"), "lint", "--config", "tests/interop/redocly.yaml", "--max-problems", "100",
@@ -181,6 +189,7 @@ def main():
         ready = str(system.ready_file)
         run("node", str(TOOLS / "typescript/tests/interop/typescript/roundtrip.js"), ready, PHOTO)
         run(python("python"), "tests/interop/python/roundtrip.py", ready, PHOTO)
+        run(python("python"), "tests/interop/relay/end_to_end.py", ready)
         call_every_operation(system.ready)
     step("done")
 

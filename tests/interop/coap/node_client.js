@@ -33,12 +33,12 @@ async function call (path, how) {
   return { ...last, option, headers: response.headers }
 }
 
-function say (what, ok, sent, seen, known) {
-  console.log(JSON.stringify({ what, ok, sent, seen, known }))
+function say (what, ok, sent, seen) {
+  console.log(JSON.stringify({ what, ok, sent, seen }))
 }
 
-function check (what, ok, known) {
-  say(what, Boolean(ok), last.sent, `${last.code} ${JSON.stringify(last.options)} ${last.text.slice(0, 300)}`, known)
+function check (what, ok) {
+  say(what, Boolean(ok), last.sent, `${last.code} ${JSON.stringify(last.options)} ${last.text.slice(0, 300)}`)
 }
 
 async function basics () {
