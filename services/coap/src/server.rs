@@ -1,5 +1,6 @@
 //! The endpoint as server: requests come in, responses and notifications go out.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::types::{Event, Observe, ObserverId, Request, RequestId, Response, Tim
 const ACKNOWLEDGE_AFTER: Duration = Duration::from_millis(200);
 /// The size exponent of the largest block: 1,024 bytes.
 const LARGEST: u8 = 6;
+/// How long an observer may pause in its first answer's blocks until it is sent notifications all the same.
+const FETCH_PAUSE: Duration = Duration::from_secs(5);
 /// Most bytes of a response to a peer that has not shown that its address is its own (RFC 9175, section 2.4).
 const SAFE_BYTES: usize = 136;
 
@@ -171,7 +174,9 @@ impl Endpoint {
                 if let Some(sequence) = self.sequence_of_blocks(&pending) {
                     message.options.push_uint(option::OBSERVE, sequence);
                 }
-                return self.answer(now, &pending, message);
+                let is_last = !has_more(&message);
+                self.answer(now, &pending, message);
+                return self.on_block_fetched(now, &pending, is_last);
             }
             if pending.method != Code::GET {
                 let text = "the answer that this block is of is gone; ask anew";
@@ -249,6 +254,7 @@ impl Endpoint {
         if let Some(observer) = observer {
             let sequence = self.sequence(now, observer);
             self.number(observer, sequence, &mut message);
+            self.hold(now, observer, has_more(&message));
         }
         self.answer(now, &pending, message);
         observer
@@ -257,11 +263,63 @@ impl Endpoint {
     /// Gives a message to an observer its sequence number, and keeps that where more blocks are to come.
     fn number(&mut self, id: ObserverId, sequence: u32, message: &mut Message) {
         message.options.push_uint(option::OBSERVE, sequence);
-        let block = message.options.first(option::BLOCK2);
-        let has_more =
-            block.is_some_and(|value| Block::from_value(value).is_some_and(|block| block.more));
-        if has_more && let Some(observer) = self.observers.get_mut(id) {
+        if has_more(message)
+            && let Some(observer) = self.observers.get_mut(id)
+        {
             observer.blocks_sequence = Some(sequence);
+        }
+    }
+
+    /// What changes while an observer fetches the blocks of its first answer is told after that: a client may take what comes
+    /// first for the state, and drop the older body (RFC 7641, section 3.4).
+    fn hold(&mut self, now: Time, id: ObserverId, is_fetching: bool) {
+        let until = is_fetching.then_some(now + FETCH_PAUSE);
+        if let Some(observer) = self.observers.get_mut(id) {
+            observer.fetching_until = until;
+        }
+        if let Some(until) = until {
+            self.wake_at(until);
+        }
+    }
+
+    fn on_block_fetched(&mut self, now: Time, pending: &Pending, is_last: bool) {
+        for id in self.observers.fetching(pending.peer, &pending.key) {
+            if is_last {
+                self.release(now, id);
+            } else {
+                self.hold(now, id, true);
+            }
+        }
+    }
+
+    /// Sends what waited for the first answer's last block.
+    fn release(&mut self, now: Time, id: ObserverId) {
+        let Some(observer) = self.observers.get_mut(id) else {
+            return;
+        };
+        observer.fetching_until = None;
+        if !self.outbox.has(observer.peer, Purpose::Notification(id)) {
+            self.send_waiting(now, id);
+        }
+    }
+
+    fn send_waiting(&mut self, now: Time, id: ObserverId) {
+        let waiting = self.observers.get_mut(id).map(|held| &mut held.waiting);
+        if let Some((response, urgency)) = waiting.and_then(VecDeque::pop_front) {
+            self.send_notification(now, id, response, urgency);
+        }
+    }
+
+    /// No longer waits for observers that fetch no more blocks.
+    pub(crate) fn release_slow_observers(&mut self, now: Time) {
+        let is_due = |due: Option<Time>| due.is_some_and(|due| due <= now);
+        let due = self
+            .observers
+            .iter()
+            .filter(|(_, observer)| is_due(observer.fetching_until));
+        let due: Vec<ObserverId> = due.map(|(id, _)| id).collect();
+        for id in due {
+            self.release(now, id);
         }
     }
 
@@ -450,7 +508,8 @@ impl Endpoint {
             return;
         };
         let peer = observer.peer;
-        if self.outbox.has(peer, Purpose::Notification(id)) {
+        let is_fetching = observer.fetching_until.is_some();
+        if is_fetching || self.outbox.has(peer, Purpose::Notification(id)) {
             let observer = self.observers.get_mut(id).expect("it was there just now");
             if urgency != Urgency::Each {
                 observer.waiting.retain(|(_, held)| *held == Urgency::Each);
@@ -572,8 +631,8 @@ impl Endpoint {
             return;
         };
         observer.heard();
-        if let Some((response, urgency)) = observer.waiting.pop_front() {
-            self.send_notification(now, id, response, urgency);
+        if observer.fetching_until.is_none() {
+            self.send_waiting(now, id);
         }
     }
 
@@ -720,6 +779,14 @@ fn cache_key(message: &Message) -> Bytes {
         }
     }
     Bytes::from(key)
+}
+
+/// Whether a message is a block that others follow.
+fn has_more(message: &Message) -> bool {
+    let block = message.options.first(option::BLOCK2);
+    block
+        .and_then(|value| Block::from_value(value))
+        .is_some_and(|block| block.more)
 }
 
 /// Tells representations apart (FNV-1a); nobody gains from making two alike.

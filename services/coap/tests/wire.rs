@@ -400,6 +400,51 @@ fn further_blocks_have_the_number_of_their_notification_for_who_asks_to_observe(
 }
 
 #[test]
+fn what_changes_while_a_first_answer_is_fetched_is_told_after_it() {
+    for asks_to_observe in [false, true] {
+        let mut wire = Wire::new();
+        wire.body = vec![b'x'; 3000];
+        wire.one(&get(1, &[(option::OBSERVE, &[])]));
+        let observer = wire.observers[0];
+        for news in ["first", "second"] {
+            let news = Response::content(TEXT, news);
+            wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+        }
+        assert_eq!(wire.sent(), []);
+        let mut block = |at: u8| {
+            let value = [at << 4 | 6];
+            let mut request = get(1 + u16::from(at), &[(option::BLOCK2, &value)]);
+            if asks_to_observe {
+                request.options.push(option::OBSERVE, vec![]);
+            }
+            wire.send(peer(), &request)
+        };
+        assert_eq!(block(1).len(), 1);
+        let sent = block(2);
+        assert_eq!(sent.len(), 2, "the last block, and the first that waited");
+        assert_eq!(sent[0].kind, Kind::Acknowledgement);
+        assert_eq!(&sent[1].payload[..], b"first");
+        let next = wire.send(peer(), &Message::empty(Kind::Acknowledgement, sent[1].id));
+        assert_eq!(&next[0].payload[..], b"second");
+    }
+}
+
+#[test]
+fn an_observer_that_does_not_fetch_its_first_answer_is_told_all_the_same() {
+    let mut wire = Wire::new();
+    wire.body = vec![b'x'; 3000];
+    wire.one(&get(1, &[(option::OBSERVE, &[])]));
+    let news = Response::content(TEXT, "news");
+    let observer = wire.observers[0];
+    wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+    assert_eq!(wire.sent(), []);
+    let due = wire.endpoint.poll_timeout().expect("it waits");
+    assert!(due <= NOW + Duration::from_secs(5));
+    wire.endpoint.handle_timeout(NOW + Duration::from_secs(5));
+    assert_eq!(&wire.sent()[0].payload[..], b"news");
+}
+
+#[test]
 fn an_error_or_another_format_ends_an_observation() {
     for response in [
         Response::new(Code::NOT_FOUND),

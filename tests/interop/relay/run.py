@@ -52,8 +52,8 @@ def main():
 
     def with_client(make):
         with Relay(binary) as relay:
-            client = make(relay.tap.base)
-            Group(report, client.name, "transmitter").run(lambda group: transmitter.checks(group, relay.tap, client))
+            client, other = make(relay.tap.base), Aiocoap(relay.tap.base)
+            Group(report, client.name, "transmitter").run(lambda group: transmitter.checks(group, relay.tap, client, other))
             client.close()
 
     def with_scripts():

@@ -1,5 +1,7 @@
 """What a client may do with a hosted transmitter, with each of the clients: the checks of the pager contract's resources."""
 
+import itertools
+import threading
 import time
 
 MODULUS = 65_535
@@ -13,25 +15,19 @@ class Seen:
 
     def __init__(self, group, tap, client):
         self.group, self.tap, self.client = group, tap, client
-        # What the changes so far come to, as an observer is to hear of them.
-        self.steps = 0
 
-    def ask(self, what, method, path, body=None, etag=None, code=None, is_right=lambda body: True, steps=0):
+    def ask(self, what, method, path, body=None, etag=None, code=None, is_right=lambda body: True):
         """A request; its code and its body are checked."""
         answer = self.client.call(method, path, body, etag)
         try:
             ok = answer.code == code and is_right(answer.json() if answer.payload else None)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             ok, answer.code = False, f"{answer.code} {error!r}"
-        self.steps += steps
         self.group.check(what, ok, answer.sent, answer)
         return answer
 
-    def check(self, what, ok, sent, seen, known=None):
-        self.group.check(what, ok, sent, seen, known)
-
-    def wait(self, observation, is_enough, seconds=5):
-        return observation.wait(is_enough, seconds)
+    def check(self, what, ok, sent, seen):
+        self.group.check(what, ok, sent, seen)
 
 
 def has_envelope(body, *types):
@@ -204,6 +200,36 @@ def many(seen):
     seen.ask("no history", "GET", "/v1/sessions/history", code="2.05", is_right=lambda body: body["session_history"] == [])
 
 
+def while_it_changes(seen, other):
+    """An observer whose first answer is in blocks gets it whole, and then all that changed since it was taken."""
+    numbers = list(range(100, 100 + MANY))
+    for number in numbers:
+        other.call("POST", "/v1/sessions", {"number": number, "label": "x" * 200})
+    is_over = threading.Event()
+
+    def change():
+        for count in itertools.count():
+            if is_over.is_set():
+                return
+            other.call("PUT", f"/v1/sessions?number={100 + count % MANY}", {"label": f"change {count}"})
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    for at in range(1, 4):
+        observation = seen.client.observe("/v1/notify?action=get_sessions", 1)
+        bodies = observation.wait(lambda bodies: len(bodies) > 5, 8)
+        ok = len(bodies) > 5 and [held["number"] for held in bodies[0]["sessions"]] == numbers and "statistics" in bodies[0]
+        steps = [body["globalSessionSequence"] for body in bodies]
+        ok = ok and in_steps(told(bodies)) and all(new == (old + 1) % MODULUS for old, new in zip(steps, steps[1:]))
+        seen.check(f"observer {at} while sessions change: all of them, then each change", ok, f"observe {observation.path}",
+                   f"{steps} {bodies[:1]}")
+        observation.cancel()
+    is_over.set()
+    changing.join()
+    other.call("DELETE", "/v1/sessions")
+    other.close()
+
+
 def pinged(seen, observation, since):
     """A ping comes to who observes, and is acknowledged."""
     is_ping = lambda body: body["responseTypes"] == ["ping"]  # noqa: E731
@@ -218,7 +244,7 @@ def pinged(seen, observation, since):
                found)
 
 
-def checks(group, tap, client):
+def checks(group, tap, client, other):
     seen = Seen(group, tap, client)
     since = time.monotonic()
     observers = {
@@ -239,4 +265,5 @@ def checks(group, tap, client):
         ok = len(changes) == len(wanted) + 2 + 2 * MANY + 1 and in_steps(changes)
         seen.check(f"{what}: {len(wanted) + 3 + 2 * MANY} changes in all, steps of one", ok, f"observe {observation.path}",
                    f"{len(changes)}: {[body['globalSessionSequence'] for body in changes]} {observation.error}")
+    while_it_changes(seen, other)
     pinged(seen, observers["observer"], since)
