@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), and the OpenAPI document as
-others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with each of two against a running system, and
-has schemathesis call every operation.
+"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), and the OpenAPI document
+as others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with
+each of two against a running system, follows a guest through it, and has schemathesis call every operation.
 
-`run.py clients` generates the clients alone, `run.py coap` and `run.py relay` talk CoAP alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
+`run.py clients` generates the clients alone; `run.py coap` and `run.py relay` do those parts alone. Runs from the repository's
+top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
 import json
@@ -121,8 +122,8 @@ class System:
         self.ready_file = Path(self.folder.name, "ready.json")
         step("start a system")
         self.process = subprocess.Popen(
-            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0", "--coap", "127.0.0.1:0",
-             "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
+            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0",
+             "--coap", "127.0.0.1:0", "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
             stdout=subprocess.DEVNULL, env=os.environ | {"ROLLCALL_LOG": "warn"})
         for _ in range(600):
             if self.ready_file.exists():

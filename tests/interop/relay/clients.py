@@ -57,7 +57,7 @@ class Libcoap:
     name = "libcoap"
 
     def __init__(self, base):
-        self.base = base
+        self.base, self.observations = base, []
 
     def call(self, method, path, body=None, etag=None):
         arguments = ["-m", method.lower()]
@@ -70,10 +70,14 @@ class Libcoap:
         return Answer(seen.command, seen.code, tags[-1] if tags else None, seen.payload)
 
     def observe(self, path, seconds):
-        return LibcoapObservation(self.base, path, seconds)
+        self.observations.append(LibcoapObservation(self.base, path, seconds))
+        return self.observations[-1]
 
     def close(self):
-        pass
+        for observation in self.observations:
+            observation.process.terminate()
+            observation.process.wait(5)
+            observation.folder.cleanup()
 
 
 class LibcoapObservation(Observation):

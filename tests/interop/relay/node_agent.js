@@ -13,7 +13,8 @@ function call ({ id, method, path, payload, etag }) {
   const [pathname, query] = path.split('?')
   // An ETag is text to node-coap: as it was handed over, it goes back.
   const options = etag === null ? {} : { ETag: etag }
-  const request = coap.request({ ...to, pathname, query, method, options, contentFormat: payload === null ? undefined : 'application/json' })
+  const contentFormat = payload === null ? undefined : 'application/json'
+  const request = coap.request({ ...to, pathname, query, method, options, contentFormat })
   request.on('response', (response) => {
     say({ id, code: response.code, etag: response.headers.ETag ?? null, body: response.payload.toString() })
   })

@@ -22,7 +22,8 @@ class Passed:
         way = "<-" if self.is_answer else "->"
         block = f" {self.block2.block_number}/{int(self.block2.more)}" if self.block2 else ""
         observe = "" if self.observe is None else f" Observe:{self.observe}"
-        return f"{self.at:.2f} {self.client} {way} {self.kind} {self.code} {self.id:04x} {{{self.token.hex()}}}{observe}{block} {self.payload[:60]!r}"
+        head = f"{self.at:.2f} {self.client} {way} {self.kind} {self.code} {self.id:04x} {{{self.token.hex()}}}"
+        return f"{head}{observe}{block} {self.payload[:60]!r}"
 
 
 class Tap:
