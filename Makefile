@@ -55,14 +55,14 @@ interop: setup ## Talk CoAP with others, and check the OpenAPI document as other
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
 
-bench: setup ## Measure forms, the feed and reading, each against a baseline beside it (ARGS='-- feed'; release build)
-	cargo build --locked --release --package rollcall-dev --package rollcall-api
+bench: setup ## Measure forms, ingest, CoAP, the feed and reading, most against a baseline beside them (ARGS='-- feed'; release build)
+	cargo build --locked --release --package rollcall-dev --package rollcall-api --package rollcall-relay
 	cargo bench --locked --package rollcall-tests --bench main $(ARGS)
 
 # Without a sanitizer (the code has no unsafe of its own) the instrumentation works with a stable compiler. The first build
 # takes some minutes: it instruments every dependency.
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := fields urlencoded json query datagram
+FUZZ_TARGETS := fields urlencoded json query datagram ingest
 fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Feed the parsers with rubbish, a minute each (FUZZ_SECONDS=60; needs a C++ compiler)
 	set -e; for target in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --fuzz-dir tests/fuzz $$target -- \

@@ -1,9 +1,11 @@
-//! `make bench`: what Rollcall does in a second, each against a baseline in the same run. Prints figures, asserts none.
+//! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, reading or feed.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed or coap.
 
+mod coap;
 mod feed;
 mod forms;
+mod ingest;
 mod reading;
 mod system;
 
@@ -18,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("--seconds takes a whole number")?,
         None => 10,
     };
-    let parts = ["forms", "feed", "reading"];
+    let parts = ["forms", "ingest", "coap", "feed", "reading"];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
     let folder = tempfile::tempdir()?;
@@ -29,6 +31,8 @@ async fn main() -> anyhow::Result<()> {
     {
         match part {
             "forms" => forms::run(&system, seconds).await?,
+            "ingest" => ingest::run(&system, seconds).await?,
+            "coap" => coap::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
             _ => reading::run(&system, seconds).await?,
         }

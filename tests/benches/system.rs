@@ -45,7 +45,7 @@ pub struct System {
 }
 
 /// A child that is told to end, and waited for, when dropped.
-pub struct Process(Child);
+pub struct Process(pub Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -197,7 +197,40 @@ impl System {
 
     /// A figure of the api's process, in MiB.
     pub fn memory(&self, name: &str) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.api.0.id()))?;
+        self.api.memory(name)
+    }
+
+    /// A read by the demo key.
+    pub fn get(&self, url: &str) -> RequestBuilder {
+        self.http.get(url).bearer_auth(self.secret())
+    }
+
+    /// The key of a new relay, as `id:secret`.
+    pub fn relay_key(&self, name: &str) -> anyhow::Result<String> {
+        let project = self.ready["project_id"].to_string();
+        let made = output(
+            Command::new(binary("rollcall-api")?)
+                .args([
+                    "admin",
+                    "--json",
+                    "relay",
+                    "create",
+                    "--organization",
+                    "demo",
+                ])
+                .args(["--project", &project, "--name", name])
+                .env("ROLLCALL_DATABASE_URL", self.postgres()?),
+        )?;
+        let made: Value = serde_json::from_slice(&made)?;
+        let text = |name: &str| made[name].as_str().context("a key has an id and a secret");
+        Ok(format!("{}:{}", text("id")?, text("secret")?))
+    }
+}
+
+impl Process {
+    /// A figure that the kernel tells of the process, in MiB.
+    pub fn memory(&self, name: &str) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status
             .lines()
             .find(|line| line.starts_with(name))
@@ -255,7 +288,7 @@ fn start_api(ready: &Value, listen: &str) -> anyhow::Result<Process> {
 }
 
 /// A binary of the same build as this one.
-fn binary(name: &str) -> anyhow::Result<PathBuf> {
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own
         .ancestors()
@@ -284,6 +317,11 @@ pub fn programs() -> anyhow::Result<PathBuf> {
 }
 
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    output(command).map(|_| ())
+}
+
+/// Runs a program to its good end; gives what it printed.
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command
         .output()
         .with_context(|| format!("run {command:?}"))?;
@@ -292,10 +330,10 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         "{command:?}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(())
+    Ok(output.stdout)
 }
 
-async fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+pub async fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     for _ in 0..600 {
         if let Some(found) = look() {
             return Ok(found);
@@ -305,7 +343,7 @@ async fn patiently<T>(mut look: impl FnMut() -> Option<T>) -> anyhow::Result<T> 
     anyhow::bail!("`rollcall up` was not ready within 30 s")
 }
 
-fn free_address() -> anyhow::Result<String> {
+pub fn free_address() -> anyhow::Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?
         .to_string())

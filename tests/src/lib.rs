@@ -63,6 +63,7 @@ pub struct TestApp {
     pub reader: Client,
     /// May do everything in another organization.
     pub stranger: Client,
+    pub strange_org: OrgId,
     /// A project of the other organization.
     pub strange_project: ProjectId,
     app: actix_web::web::Data<rollcall_api::App>,
@@ -117,6 +118,7 @@ impl TestApp {
             superuser,
             org,
             project,
+            strange_org: other,
             strange_project,
             addr: running.addr,
             app: running.app.clone(),

@@ -65,7 +65,7 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let spool = Spool::open(&path, max_bytes)?;
+        let spool = Spool::open(&path, max_bytes, config.transmitters.len())?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)
             .await
@@ -109,6 +109,7 @@ impl Relay {
             jobs: work,
             clock,
             max_bytes,
+            is_disk_low: false,
             min_free_bytes: config.spool.min_free_mib << 20,
             news: shared.news,
             metrics: shared.metrics,

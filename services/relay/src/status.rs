@@ -74,7 +74,7 @@ fn from_spool(config: &Config) -> Result<Status> {
         events: waiting.values().map(|(events, _)| events).sum(),
         bytes: waiting.values().map(|(_, bytes)| bytes).sum(),
         oldest: oldest(&connection)?,
-        set_aside: connection.query_row("select count(*) from set_aside", [], |row| row.get(0))?,
+        set_aside: connection.query_row("select set_aside from spool", [], |row| row.get(0))?,
         services: waiting
             .into_iter()
             .map(|(name, (events, _))| (name, events))

@@ -143,7 +143,8 @@ pub struct Standing<'a> {
     pub statistics: Option<Json>,
 }
 
-/// Notes how services stand, where that is newer than what is known. Statistics that are not said stay.
+/// Notes how services stand, where that is newer than what is known. Statistics that are not said stay. What is known from a
+/// time to come, of a clock that was wrong once, does not keep out what comes after it.
 pub async fn note_standing(tx: &mut TenantConn, standings: &[Standing<'_>]) -> sqlx::Result<()> {
     let mut standings: Vec<&Standing<'_>> = standings.iter().collect();
     // Locked in one order; of several of one service the newest.
@@ -152,7 +153,8 @@ pub async fn note_standing(tx: &mut TenantConn, standings: &[Standing<'_>]) -> s
     for standing in standings {
         sqlx::query!(
             "update services set statistics = coalesce($3, statistics), reported_at = $4
-             where org_id = $1 and name = $2 and (reported_at is null or reported_at < $4)",
+             where org_id = $1 and name = $2
+             and (reported_at is null or reported_at < $4 or reported_at > now() + interval '1 hour')",
             tx.org().0,
             standing.name,
             standing.statistics,

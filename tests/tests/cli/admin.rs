@@ -205,7 +205,7 @@ async fn arguments_that_make_no_sense_are_explained(pool: PgPool) {
     for (arguments, part) in [
         (
             [&CREATE_KEY[..], &["everything"]].concat(),
-            "use sessions:read, sessions:write or admin",
+            "use sessions:read, sessions:write, events:write or admin",
         ),
         (
             [&CREATE_KEY[..], &["admin", "--project", "0"]].concat(),
@@ -298,4 +298,82 @@ async fn a_signing_key_is_made_without_a_database() {
     assert!(pem.ends_with("-----END PRIVATE KEY-----\n"));
     let other = ended(rollcall_api(&["admin", "jwt-key"])).await.printed();
     assert_ne!(pem, other);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_relay_is_made_with_its_key_or_not_at_all(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let project = app.project.to_string();
+    let create = [
+        "relay",
+        "create",
+        "--organization",
+        "demo",
+        "--project",
+        &project,
+        "--name",
+        "front desk",
+    ];
+    let made = admin(&app, &create).await;
+    let relay = app.admin.with(Credential::Basic {
+        id: made["id"].as_str().expect("an id").to_owned(),
+        secret: made["secret"].as_str().expect("a secret").to_owned(),
+    });
+    let batch = json!({ "relay": { "version": "1.2.3", "spool": { "events": 4, "bytes": 1 } } });
+    assert_eq!(relay.post("/v1/ingest", &batch).await.status, 200);
+    let list = admin(&app, &["relay", "list", "--organization", "demo"]).await;
+    let own = &list[0];
+    assert_eq!(own["relay_id"], made["relay_id"]);
+    assert_eq!(own["key_id"], made["id"]);
+    assert_eq!(
+        (&own["name"], &own["version"]),
+        (&json!("front desk"), &json!("1.2.3"))
+    );
+    assert!(own["last_seen_at"].is_string());
+    let list = words(&app, &["relay", "list", "--organization", "demo"]).await;
+    assert!(
+        list.contains("front desk") && list.contains("waiting 4"),
+        "{list}"
+    );
+    let keys = admin(&app, &["key", "list", "--organization", "demo"]).await;
+    let keys = keys.as_array().expect("keys").len();
+    for (at, value, said) in [
+        (7, "front desk", "a relay named front desk already"),
+        (7, " ", "a relay needs a name"),
+        (5, "999999", "the organization has no project 999999"),
+        (3, "nobody", "there is no organization named nobody"),
+    ] {
+        let mut arguments = create;
+        arguments[at] = value;
+        let complaint = complaint(&app, &arguments).await;
+        assert!(complaint.contains(said), "{complaint}");
+    }
+    let after = admin(&app, &["key", "list", "--organization", "demo"]).await;
+    assert_eq!(
+        after.as_array().map(Vec::len),
+        Some(keys),
+        "no key without its relay"
+    );
+    let mut second = create;
+    second[7] = "back";
+    let text = words(&app, &second).await;
+    for word in [
+        "relay   back (",
+        "id      rk_",
+        "secret  rk_",
+        "shown this once",
+    ] {
+        assert!(text.contains(word), "{text}");
+    }
+    let events = [
+        "key",
+        "create",
+        "--organization",
+        "demo",
+        "--name",
+        "x",
+        "--permission",
+        "events:write",
+    ];
+    assert!(admin(&app, &events).await["secret"].is_string());
 }

@@ -17,9 +17,17 @@ async fn every_command_explains_itself() {
         (&["admin", "project", "create", "--help"], "--organization"),
         (
             &["admin", "key", "create", "--help"],
-            "sessions:read, sessions:write, admin",
+            "sessions:read, sessions:write, events:write, admin",
         ),
         (&["admin", "key", "revoke", "--help"], "<ID>"),
+        (
+            &["admin", "relay", "create", "--help"],
+            "relay create --organization demo --project 1 --name front-desk",
+        ),
+        (
+            &["admin", "relay", "list", "--help"],
+            "relay list --organization demo",
+        ),
     ] {
         let printed = ended(rollcall_api(arguments)).await.printed();
         assert!(printed.contains(part), "{arguments:?}: {printed}");

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use rollcall_model::{Permission, ProjectId};
-use rollcall_tests::{Answer, Client, TestApp, file, send};
+use rollcall_tests::{Answer, Client, Relay, TestApp, file, send};
 use sqlx::PgPool;
 
 use crate::openapi::{is_open, operations};
@@ -27,6 +27,7 @@ struct Names {
     session: String,
     service: String,
     attachment: String,
+    relay: String,
 }
 
 impl Names {
@@ -37,6 +38,7 @@ impl Names {
             session: "00000000-0000-8000-8000-000000000000".into(),
             service: "nowhere".into(),
             attachment: "00000000-0000-7000-8000-000000000000".into(),
+            relay: "00000000-0000-7000-8000-000000000000".into(),
         }
     }
 }
@@ -50,6 +52,7 @@ async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answe
         .replace("{id}", &names.session)
         .replace("{service}", &names.service)
         .replace("{attachment_id}", &names.attachment)
+        .replace("{relay_id}", &names.relay)
         .replace("{event_id}", &format!("{}.1", names.session));
     assert!(
         !path.contains('{'),
@@ -65,6 +68,9 @@ async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answe
             request.json(&serde_json::json!({ "sessions": [{ "uuid": "a-session" }] }))
         }
         (Method::POST, path) if path.ends_with("/batch") => request.json(&serde_json::json!({})),
+        (Method::POST, "/v1/ingest") => request.json(&serde_json::json!({
+            "relay": { "version": "1", "spool": { "events": 0, "bytes": 0 } }
+        })),
         (Method::POST | Method::PUT, _) => {
             request.json(&serde_json::json!({ "session": { "unit_id": "x" } }))
         }
@@ -144,8 +150,8 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
     assert_eq!(any_key, ANY_KEY);
 }
 
-/// A session with a file, by every name that a path may have for it.
-async fn existing(client: &Client, project: ProjectId) -> Names {
+/// A session with a file, and a relay, by every name that a path may have for them.
+async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
     let form = reqwest::multipart::Form::new()
         .text("session[uuid]", "a-session")
         .text("session[unit_id]", "x")
@@ -166,14 +172,19 @@ async fn existing(client: &Client, project: ProjectId) -> Names {
         session: text("/id"),
         service: text("/relationships/services/data/0/id"),
         attachment: text("/relationships/attachments/data/0/id"),
+        relay: relay.id.to_string(),
     }
 }
 
 #[sqlx::test(migrations = "../migrations")]
 async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
     let app = TestApp::start(pool).await;
-    let own = existing(&app.admin, app.project).await;
-    let strange = existing(&app.stranger, app.strange_project).await;
+    let relay = app.relay("front").await;
+    let own = existing(&app.admin, app.project, &relay).await;
+    let relay = app
+        .relay_of(app.strange_org, app.strange_project, "front")
+        .await;
+    let strange = existing(&app.stranger, app.strange_project, &relay).await;
     let never = Names::of_nothing(ProjectId::new(999_999).expect("positive"));
     let other_project = app.second_project().await;
     let bound = app.client(Some(other_project), &[Permission::Admin]).await;

@@ -49,10 +49,18 @@ async fn filled(app: &TestApp, path: &str) -> String {
             &text("/relationships/attachments/data/0/id"),
         )
         .replace("{event_id}", &format!("{}.1", text("/id")))
+        .replace("{relay_id}", &relay_id(app).await)
+}
+
+async fn relay_id(app: &TestApp) -> String {
+    let relays = app.admin.get("/v1/relays").await.json();
+    let id = relays["data"][0]["id"].as_str();
+    id.expect("a relay").to_owned()
 }
 
 async fn start(pool: PgPool) -> TestApp {
     let app = TestApp::start(pool).await;
+    app.relay("front").await;
     let form = reqwest::multipart::Form::new()
         .text("session[uuid]", "a-session")
         .text("session[unit_id]", "x")

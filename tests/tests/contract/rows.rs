@@ -222,10 +222,13 @@ async fn a_tenant_sees_and_touches_its_own_rows_alone(pool: PgPool) {
 async fn fill(app: &TestApp) {
     use reqwest::Method;
     use rollcall_tests::{file, send};
-    for (client, project) in [
-        (&app.admin, app.project),
-        (&app.stranger, app.strange_project),
+    for (client, org, project) in [
+        (&app.admin, app.org, app.project),
+        (&app.stranger, app.strange_org, app.strange_project),
     ] {
+        let relay = app.relay_of(org, project, "front").await;
+        let gap = relay.gap(("desk", 1), "lost");
+        assert_eq!(relay.verdicts(&[gap]).await, ["stored"]);
         let form = reqwest::multipart::Form::new()
             .text("session[unit_id]", "tablet")
             .part(

@@ -82,14 +82,27 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
             "attachments app delete,insert,select,update",
             // What happened has happened.
             "events app insert,select",
+            "gaps app insert,select",
             "idempotency_keys app delete,insert,select,update",
             "organizations app select",
             "organizations system insert,select",
             "projects app insert,select",
+            "relays app insert,select,update",
             "service_counts app insert,select,update",
             "services app insert,select",
             "sessions app insert,select,update",
         ]
+    );
+    let columns = strings(
+        &pool,
+        "select c.relname || ' ' || a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid
+         where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace and a.attnum > 0
+         and not a.attisdropped and has_column_privilege('rollcall_app', c.oid, a.attnum, 'update')
+         and not has_table_privilege('rollcall_app', c.oid, 'update') order by 1",
+    );
+    assert_eq!(
+        columns.await,
+        ["services reported_at", "services statistics"]
     );
 }
 
@@ -134,11 +147,8 @@ async fn an_own_row_cannot_be_given_away(pool: PgPool) {
         .post_multipart(&app.sessions(), form)
         .await
         .result();
-    let other: sqlx::types::Uuid =
-        sqlx::query_scalar("select org_id from organizations where name = 'other'")
-            .fetch_one(&pool)
-            .await
-            .expect("the other organization");
+    app.relay("front").await;
+    let other = app.strange_org;
     let mut service = PgConnection::connect(app.database_url())
         .await
         .expect("the login");
@@ -147,6 +157,7 @@ async fn an_own_row_cannot_be_given_away(pool: PgPool) {
         "attachments",
         "events",
         "projects",
+        "relays",
         "services",
         "sessions",
     ] {

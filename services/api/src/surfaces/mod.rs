@@ -2,7 +2,7 @@
 
 mod docs;
 pub mod forms;
-mod ingest;
+pub mod ingest;
 mod operations;
 pub mod resources;
 mod tokens;

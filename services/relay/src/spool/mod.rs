@@ -2,6 +2,7 @@
 //!
 //! Invariant: a change of state and the event that tells of it are committed together, and nothing is acknowledged before.
 
+mod events;
 mod queue;
 mod recover;
 mod writer;
@@ -21,9 +22,12 @@ pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
 const APPLICATION_ID: i32 = 0x7263_7370;
 const SCHEMA_VERSION: i32 = 1;
 const PAGE_BYTES: u64 = 4_096;
+/// What the state of a transmitter may take: 10,000 sessions with labels of 1,000 bytes, and room.
+const STATE_BYTES: u64 = 64 << 20;
 
 const SCHEMA: &str = "
-    create table spool (id text not null, created_at text not null) strict;
+    -- Which spool it is, and how many of its events the cloud refused.
+    create table spool (id text not null, created_at text not null, set_aside integer not null default 0) strict;
     -- A transmitter beside its sessions, as JSON.
     create table transmitters (name text primary key, meta text not null) strict, without rowid;
     create table sessions (
@@ -38,7 +42,7 @@ const SCHEMA: &str = "
         body text not null
     ) strict;
     create index events_by_service on events (service, position);
-    -- What the cloud will not have, and why.
+    -- What the cloud will not have, and why: the latest.
     create table set_aside (
         position integer primary key, at text not null, body text not null, code text not null, detail text not null
     ) strict;
@@ -58,22 +62,24 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool, or makes it. A file that is damaged, or none of ours, is an error: nothing begins anew by itself.
-    pub fn open(path: &Path, max_bytes: u64) -> Result<Self> {
+    /// Opens the spool, or makes it, for events of `max_bytes` and the state of so many transmitters. A file that is damaged, or none of ours, is an error: nothing begins anew by itself.
+    pub fn open(path: &Path, max_bytes: u64, transmitters: usize) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .with_context(|| format!("make the folder {}", folder.display()))?;
         let connection =
             Connection::open(path).with_context(|| format!("open the spool {}", path.display()))?;
         let spool =
-            Self::prepare(connection, max_bytes).map_err(|error| match is_damage(&error) {
+            Self::prepare(connection, max_bytes, transmitters).map_err(|error| match is_damage(
+                &error,
+            ) {
                 true => error.context(damaged(path)),
                 false => error.context(format!("open the spool {}", path.display())),
             })?;
         Ok(spool)
     }
 
-    fn prepare(connection: Connection, max_bytes: u64) -> Result<Self> {
+    fn prepare(connection: Connection, max_bytes: u64, transmitters: usize) -> Result<Self> {
         connection.busy_timeout(Duration::from_secs(5))?;
         let application: i32 =
             connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -86,8 +92,9 @@ impl Spool {
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "wal_autocheckpoint", 1_000)?;
-        // Room for the state beside the events, which have a bound of their own.
-        let pages = (max_bytes * 2 + (64 << 20)) / PAGE_BYTES;
+        // A last bound: the events have their own, and so has what else is here.
+        let bytes = max_bytes * 2 + STATE_BYTES * (transmitters as u64 + 1);
+        let pages = bytes / PAGE_BYTES;
         connection.pragma_update(
             None,
             "max_page_count",
@@ -99,7 +106,7 @@ impl Spool {
                 "begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"
             ))?;
             connection.execute(
-                "insert into spool values (?1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+                "insert into spool (id, created_at) values (?1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
                 [Uuid::new_v4().to_string()],
             )?;
         }
@@ -192,8 +199,8 @@ mod tests {
     fn a_spool_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = path_in(folder.path());
-        let first = Spool::open(&path, 1 << 20).unwrap().id;
-        assert_eq!(Spool::open(&path, 1 << 20).unwrap().id, first);
+        let first = Spool::open(&path, 1 << 20, 1).unwrap().id;
+        assert_eq!(Spool::open(&path, 1 << 20, 1).unwrap().id, first);
     }
 
     #[test]
@@ -205,14 +212,14 @@ mod tests {
             "no database at all, but long enough to be taken for one".repeat(90),
         )
         .unwrap();
-        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        let error = Spool::open(&path, 1 << 20, 1).err().unwrap();
         assert!(format!("{error:#}").contains("recover"), "{error:#}");
         std::fs::remove_file(&path).unwrap();
         Connection::open(&path)
             .unwrap()
             .execute_batch("create table t (a)")
             .unwrap();
-        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        let error = Spool::open(&path, 1 << 20, 1).err().unwrap();
         assert!(format!("{error:#}").contains("no spool"), "{error:#}");
     }
 
@@ -220,7 +227,7 @@ mod tests {
     fn a_truncated_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = path_in(folder.path());
-        let spool = Spool::open(&path, 1 << 20).unwrap();
+        let spool = Spool::open(&path, 1 << 20, 1).unwrap();
         for n in 0..500 {
             let body = "x".repeat(400);
             spool
@@ -238,7 +245,7 @@ mod tests {
         drop(spool);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-        let error = Spool::open(&path, 1 << 20).err().unwrap();
+        let error = Spool::open(&path, 1 << 20, 1).err().unwrap();
         assert!(format!("{error:#}").contains("recover"), "{error:#}");
     }
 }

@@ -160,7 +160,7 @@ impl Queue {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        Ok(connection.query_row("select count(*) from set_aside", [], |row| row.get(0))?)
+        Ok(connection.query_row("select set_aside from spool", [], |row| row.get(0))?)
     }
 }
 

@@ -8,9 +8,8 @@ use rollcall_model::ingest::Gap;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::{Spool, path_in, writer};
+use super::{Spool, events, path_in};
 
 /// What was saved.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<R
             data_dir.display()
         );
     }
-    if Spool::open(&path, max_bytes).is_ok() {
+    if Spool::open(&path, max_bytes, services.len()).is_ok() {
         bail!(
             "the spool {} is not damaged: `rollcall-relay run` goes on with it",
             path.display()
@@ -49,7 +48,7 @@ pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<R
                 .with_context(|| format!("move {} aside", from.display()))?;
         }
     }
-    let mut spool = Spool::open(&path, max_bytes)?;
+    let mut spool = Spool::open(&path, max_bytes, services.len())?;
     let mut recovered = Recovered {
         kept: kept.clone(),
         ..Recovered::default()
@@ -69,9 +68,8 @@ pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<R
             until: Some(at),
             reason: "the relay's spool was damaged; events that it held may be missing".to_owned(),
         };
-        writer::append_gap(&mut spool.connection, spool.id, &service, gap)?;
+        events::append_gap(&mut spool.connection, spool.id, &service, gap)?;
     }
-    let _ = at.format(&Rfc3339);
     Ok(recovered)
 }
 

@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rollcall_coap::RequestId;
-use rollcall_model::ingest::{Gap, Happening, IngestEvent, event_id};
 use rollcall_pager::{Effects, Now, Reply, Transmitter};
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
+use super::events::{self, Moved};
 use super::{Queue, Spool};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
@@ -28,6 +27,8 @@ use crate::{metrics::Metrics, wire};
 const GROUP: usize = 256;
 /// How often to look whether a transmitter has something to do by itself.
 const IDLE: Duration = Duration::from_secs(1);
+/// What events may take however full the disk is, in bytes.
+const LEAST_BYTES: u64 = 1 << 20;
 /// How often the disk's free space is asked for.
 const DISK_EVERY: Duration = Duration::from_secs(5);
 
@@ -85,6 +86,8 @@ pub struct Writer {
     pub jobs: Receiver<Job>,
     pub clock: Clock,
     pub max_bytes: u64,
+    /// The disk is nearly full: events may take no more than they do.
+    pub is_disk_low: bool,
     pub min_free_bytes: u64,
     /// Says that there is something to send.
     pub news: Arc<Notify>,
@@ -100,10 +103,7 @@ struct Outcome {
     pages: usize,
     delivered: Vec<Delivery>,
     touched: Vec<usize>,
-    /// By service: events added, bytes added; events taken, bytes taken.
-    moved: Vec<(String, i64, i64)>,
-    set_aside: usize,
-    gaps: usize,
+    moved: Moved,
 }
 
 impl Writer {
@@ -196,7 +196,7 @@ impl Writer {
                     outcome.answers.push((place, worker, id, reply));
                 }
                 Job::Delivered(delivery) => {
-                    settle(&tx, spool, &delivery, &mut outcome)?;
+                    events::settle(&tx, spool, &delivery, &mut outcome.moved)?;
                     outcome.delivered.push(delivery);
                 }
                 Job::Stop => {}
@@ -204,14 +204,25 @@ impl Writer {
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
         let mut waiting = queue.waiting();
-        let added: i64 = outcome.moved.iter().map(|(_, _, bytes)| bytes).sum();
+        let added: i64 = outcome
+            .moved
+            .services
+            .iter()
+            .map(|(_, _, bytes)| bytes)
+            .sum();
         let bytes = waiting.bytes().saturating_add_signed(added);
-        if added > 0 && bytes > self.max_bytes {
-            let surplus = bytes - self.max_bytes;
-            drop_oldest(&tx, spool, surplus, &waiting.in_flight, &mut outcome)?;
+        let held = waiting.bytes().max(LEAST_BYTES);
+        let max_bytes = if self.is_disk_low {
+            held.min(self.max_bytes)
+        } else {
+            self.max_bytes
+        };
+        if added > 0 && bytes > max_bytes {
+            let surplus = bytes - max_bytes;
+            events::drop_oldest(&tx, spool, surplus, &waiting.in_flight, &mut outcome.moved)?;
         }
         tx.commit().context("commit")?;
-        for (service, events, bytes) in &outcome.moved {
+        for (service, events, bytes) in &outcome.moved.services {
             let (held_events, held_bytes) = waiting.services.entry(service.clone()).or_default();
             *held_events = held_events.saturating_add_signed(*events);
             *held_bytes = held_bytes.saturating_add_signed(*bytes);
@@ -243,9 +254,13 @@ impl Writer {
         self.metrics.pages_total.inc_by(outcome.pages as u64);
         self.metrics
             .events_set_aside_total
-            .inc_by(outcome.set_aside as u64);
-        self.metrics.gaps_total.inc_by(outcome.gaps as u64);
-        let added = outcome.moved.iter().filter(|(_, events, _)| *events > 0);
+            .inc_by(outcome.moved.set_aside);
+        self.metrics.gaps_total.inc_by(outcome.moved.gaps);
+        let added = outcome
+            .moved
+            .services
+            .iter()
+            .filter(|(_, events, _)| *events > 0);
         let added: i64 = added.map(|(_, events, _)| events).sum();
         self.metrics.events_total.inc_by(added.unsigned_abs());
         for delivery in outcome.delivered {
@@ -256,22 +271,22 @@ impl Writer {
         }
     }
 
-    /// Where the disk is nearly full, events may take no more than they do.
     fn look_at_disk(&mut self) {
         let folder = self.path.parent().unwrap_or(&self.path);
         let Ok(disk) = rustix::fs::statvfs(folder) else {
             return;
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < self.min_free_bytes {
-            let held = self.queue.waiting().bytes();
-            if held < self.max_bytes {
+        let is_low = free < self.min_free_bytes;
+        if is_low != self.is_disk_low {
+            self.is_disk_low = is_low;
+            if is_low {
                 tracing::warn!(
                     free_bytes = free,
-                    held_bytes = held,
                     "the disk is nearly full; the spool grows no more"
                 );
-                self.max_bytes = held.max(1 << 20);
+            } else {
+                tracing::info!(free_bytes = free, "the disk has room again");
             }
         }
     }
@@ -322,7 +337,14 @@ fn store(
                 session.is_active(),
                 body
             ])?;
-        append(tx, spool, name, now.utc, wire::happening(change), outcome)?;
+        events::append(
+            tx,
+            spool,
+            name,
+            now.utc,
+            wire::happening(change),
+            &mut outcome.moved,
+        )?;
     }
     for id in &effects.dropped {
         tx.prepare_cached("delete from sessions where transmitter = ?1 and id = ?2")?
@@ -352,223 +374,4 @@ fn store(
     outcome.pages += effects.pages.len();
     outcome.touched.push(place);
     Ok(())
-}
-
-/// Adds an event to its service's queue.
-fn append(
-    tx: &Transaction<'_>,
-    spool: Uuid,
-    service: &str,
-    at: OffsetDateTime,
-    what: Happening,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    let sequence: i64 = tx
-        .prepare_cached(
-            "insert into services values (?1, 1) on conflict (name) do update set sequence = sequence + 1 returning sequence",
-        )?
-        .query_row([service], |row| row.get(0))?;
-    let event = IngestEvent {
-        id: event_id(spool, service, sequence.unsigned_abs()),
-        service: service.to_owned(),
-        spool,
-        sequence: sequence.unsigned_abs(),
-        at,
-        what,
-    };
-    let body = serde_json::to_string(&event).context("write an event")?;
-    let at = at.format(&Rfc3339).context("write a time")?;
-    tx.prepare_cached("insert into events (service, sequence, at, body) values (?1, ?2, ?3, ?4)")?
-        .execute(params![service, sequence, at, body])?;
-    outcome
-        .moved
-        .push((service.to_owned(), 1, i64::try_from(body.len())?));
-    Ok(())
-}
-
-/// Takes out of the queue what was delivered, or keeps it aside.
-fn settle(
-    tx: &Transaction<'_>,
-    spool: Uuid,
-    delivery: &Delivery,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    for (position, fate) in &delivery.fates {
-        let mut find = tx.prepare_cached(
-            "delete from events where position = ?1 returning service, sequence, at, body",
-        )?;
-        let row = find.query_row([position], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        });
-        let (service, sequence, at, body): (String, i64, String, String) = match row {
-            Ok(row) => row,
-            Err(rusqlite::Error::QueryReturnedNoRows) => continue,
-            Err(error) => return Err(error).context("take an event out"),
-        };
-        outcome
-            .moved
-            .push((service.clone(), -1, -i64::try_from(body.len())?));
-        if let Fate::Refused {
-            code,
-            detail,
-            leave_gap,
-        } = fate
-        {
-            outcome.set_aside += 1;
-            tx.prepare_cached("insert or replace into set_aside values (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![position, at, body, code, detail])?;
-            if *leave_gap {
-                let gap = Missing {
-                    position: *position,
-                    sequence,
-                    events: 1,
-                    since: at.clone(),
-                    until: at,
-                    reason: format!(
-                        "the cloud cannot take the event ({code}); the relay keeps it aside"
-                    ),
-                };
-                leave_gap_record(tx, spool, &service, &gap, outcome)?;
-            }
-        }
-    }
-    let at = delivery.at.format(&Rfc3339).context("write a time")?;
-    tx.prepare_cached("insert or replace into contact values (1, ?1)")?
-        .execute([at])?;
-    Ok(())
-}
-
-/// Events that make room, as their gap record tells of them.
-struct Missing {
-    position: i64,
-    sequence: i64,
-    events: u64,
-    since: String,
-    until: String,
-    reason: String,
-}
-
-/// Drops the oldest events, but for those that are being sent, until `surplus` bytes are free; what was dropped of a
-/// service is told by one record in its place.
-fn drop_oldest(
-    tx: &Transaction<'_>,
-    spool: Uuid,
-    surplus: u64,
-    in_flight: &std::collections::BTreeSet<i64>,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    // Some more than is needed now, so that this is not done for every event.
-    let wanted = surplus + surplus / 2 + (64 << 10);
-    let mut missing: std::collections::BTreeMap<String, Missing> =
-        std::collections::BTreeMap::new();
-    let mut freed = 0;
-    let mut taken = Vec::new();
-    {
-        let mut read = tx.prepare_cached(
-            "select position, service, sequence, at, body from events order by position",
-        )?;
-        let mut rows = read.query([])?;
-        while let Some(row) = rows.next()?.filter(|_| freed < wanted) {
-            let (position, body): (i64, String) = (row.get(0)?, row.get(4)?);
-            if in_flight.contains(&position) {
-                continue;
-            }
-            let (service, sequence, at): (String, i64, String) =
-                (row.get(1)?, row.get(2)?, row.get(3)?);
-            freed += body.len() as u64;
-            taken.push((position, service.clone(), body.len()));
-            let (events, since) = earlier_gap(&body).unwrap_or((1, at.clone()));
-            let entry = missing.entry(service).or_insert_with(|| Missing {
-                position,
-                sequence,
-                events: 0,
-                since,
-                until: at.clone(),
-                reason: "the relay's spool was full; the oldest events made room".to_owned(),
-            });
-            entry.events += events;
-            (entry.position, entry.sequence, entry.until) = (position, sequence, at);
-        }
-    }
-    for (position, service, bytes) in taken {
-        tx.prepare_cached("delete from events where position = ?1")?
-            .execute([position])?;
-        outcome.moved.push((service, -1, -i64::try_from(bytes)?));
-    }
-    for (service, gap) in missing {
-        leave_gap_record(tx, spool, &service, &gap, outcome)?;
-    }
-    Ok(())
-}
-
-/// Where what is dropped is a gap record itself: how many events it stands for, and since when.
-fn earlier_gap(body: &str) -> Option<(u64, String)> {
-    let event: IngestEvent = serde_json::from_str(body).ok()?;
-    let Happening::Gap { gap } = event.what else {
-        return None;
-    };
-    let since = gap.since.and_then(|since| since.format(&Rfc3339).ok())?;
-    Some((gap.events.unwrap_or(1), since))
-}
-
-fn leave_gap_record(
-    tx: &Transaction<'_>,
-    spool: Uuid,
-    service: &str,
-    missing: &Missing,
-    outcome: &mut Outcome,
-) -> Result<()> {
-    let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
-    let gap = Gap {
-        events: Some(missing.events),
-        since: time(&missing.since),
-        until: time(&missing.until),
-        reason: missing.reason.clone(),
-    };
-    let sequence = missing.sequence.unsigned_abs();
-    let event = IngestEvent {
-        // Another id than that of the event whose place it takes.
-        id: event_id(spool, &format!("{service}\0gap"), sequence),
-        service: service.to_owned(),
-        spool,
-        sequence,
-        at: time(&missing.until).unwrap_or_else(OffsetDateTime::now_utc),
-        what: Happening::Gap { gap },
-    };
-    let body = serde_json::to_string(&event).context("write a gap record")?;
-    tx.prepare_cached(
-        "insert into events (position, service, sequence, at, body) values (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![
-        missing.position,
-        service,
-        missing.sequence,
-        missing.until,
-        body
-    ])?;
-    outcome
-        .moved
-        .push((service.to_owned(), 1, i64::try_from(body.len())?));
-    outcome.gaps += 1;
-    Ok(())
-}
-
-/// Appends a gap record to a service outside of a running relay.
-pub(super) fn append_gap(
-    connection: &mut Connection,
-    spool: Uuid,
-    service: &str,
-    gap: Gap,
-) -> Result<()> {
-    let tx = connection.transaction()?;
-    let at = OffsetDateTime::now_utc();
-    append(
-        &tx,
-        spool,
-        service,
-        at,
-        Happening::Gap { gap },
-        &mut Outcome::default(),
-    )?;
-    tx.commit().context("commit")
 }

@@ -20,11 +20,12 @@ const ROWS: &str = "
     insert into services (org_id, name, project_id, kind)
         select org_id, 'forms-' || project_id, project_id, 'form' from projects;
     insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, label, username, created_at, saved_at,
-                          received_at, received_from, deleted, points, revision, state, active, footprint)
+                          received_at, received_from, deleted, points, revision, state, active, footprint, number)
         select p.org_id, gen_random_uuid(), p.project_id, 'forms-' || p.project_id, k.kind, 'source-' || n, 'unit-' || n % 13,
                case when n % 3 = 0 then 'label-' || n % 12 end, case when n % 3 = 1 then 'user-' || n % 14 end,
                now() - n * interval '1 minute', now(), now() - n * interval '1 second', 'k', n % 10 = 0, '{}', 1,
-               case when n % 10 = 0 then 'deleted' else 'saved' end, n % 10 <> 0, 512
+               case when n % 10 = 0 then 'deleted' else 'saved' end, n % 10 <> 0, 512,
+               case when k.kind = 'pager' then n / 20 % 40 + 1 end
         from projects p, generate_series(1, 2000) n,
              lateral (select case when n % 20 = 0 then 'pager' else 'form' end as kind) k;
     insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session, footprint)
@@ -170,7 +171,7 @@ async fn every_sort_of_sessions_reads_an_index_from_any_place(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations")]
 async fn every_filter_of_sessions_reads_an_index_that_has_it(pool: PgPool) {
     use sessions::columns::{
-        ACTIVE, KIND, LABEL, PROJECT, SERVICE, SOURCE_ID, STARTED as START, STATE, UNIT,
+        ACTIVE, KIND, LABEL, NUMBER, PROJECT, SERVICE, SOURCE_ID, STARTED as START, STATE, UNIT,
         UPDATED as UPDATE, USER,
     };
     let mut conn = service(&pool).await;
@@ -187,6 +188,7 @@ async fn every_filter_of_sessions_reads_an_index_that_has_it(pool: PgPool) {
         (text(LABEL, "label-3"), "label"),
         (text(USER, "user-7"), "username"),
         (Condition::equal(ACTIVE, Value::Flag(false)), "active"),
+        (Condition::equal(NUMBER, Value::Number(7)), "number"),
         (
             Condition::equal(PROJECT, Value::Number(project)),
             "project_id",
@@ -235,6 +237,55 @@ async fn every_filter_of_sessions_reads_an_index_that_has_it(pool: PgPool) {
         &["org_id", "source_id"],
         "prefix",
     );
+}
+
+#[sqlx::test(migrations = "../../migrations")]
+async fn the_sort_by_number_reads_an_index_from_any_place(pool: PgPool) {
+    use sessions::columns::{ID, NUMBER};
+    const BY_NUMBER: &[Column] = &[NUMBER, sessions::columns::STARTED, ID];
+    let mut conn = service(&pool).await;
+    let place = || vec![Value::Number(7), now(), Value::Id(Uuid::max())];
+    for descending in [false, true] {
+        for start in [Start::First, Start::After(place()), Start::Before(place())] {
+            let at = format!("descending: {descending}, {start:?}");
+            let known = Condition::Known(NUMBER);
+            let query = query(vec![known], BY_NUMBER, descending, start);
+            let nodes = plan(&mut conn, &sessions::SOURCE, &query).await;
+            // Where few are left they may be sorted, but not looked for among all.
+            let indexes = nodes.iter().filter_map(|node| node["Index Name"].as_str());
+            assert_eq!(indexes.collect::<Vec<_>>(), ["sessions_by_number"], "{at}");
+        }
+    }
+}
+
+/// What else a project has is not read on the way.
+#[sqlx::test(migrations = "../../migrations")]
+async fn the_form_intake_reads_the_index_of_forms(pool: PgPool) {
+    use sessions::columns::{DELETED, ID, KIND, PROJECT, SAVED};
+    let mut conn = service(&pool).await;
+    let project: i64 = sqlx::query_scalar("select min(project_id) from projects")
+        .fetch_one(&mut *conn)
+        .await
+        .expect("a project");
+    let conditions = vec![
+        Condition::equal(KIND, Value::Text("form".into())),
+        Condition::equal(PROJECT, Value::Number(project)),
+        Condition::equal(DELETED, Value::Flag(false)),
+    ];
+    let nodes = plan(
+        &mut conn,
+        &sessions::SOURCE,
+        &query(conditions, &[SAVED, ID], true, Start::First),
+    )
+    .await;
+    check(
+        &nodes,
+        &sessions::SOURCE,
+        &["org_id", "project_id", "deleted"],
+        "forms",
+    );
+    let index = nodes.iter().find_map(|node| node["Index Name"].as_str());
+    assert_eq!(index, Some("sessions_by_save"));
 }
 
 #[sqlx::test(migrations = "../../migrations")]

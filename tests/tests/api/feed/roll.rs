@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
-use rollcall_tests::{Client, TestApp, for_all};
+use rollcall_tests::{Client, Relay, TestApp, for_all};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{Stream, page};
 
@@ -20,6 +21,8 @@ enum Write {
     Delete(u8),
     Restore(u8),
     Batch(Vec<(u8, u8)>),
+    /// What a relay says of guests, each with a place in its spool: repeats, late ones, and ids of other guests' events.
+    Report(Vec<(u8, u8)>),
 }
 
 fn write() -> impl Strategy<Value = Write> {
@@ -30,6 +33,7 @@ fn write() -> impl Strategy<Value = Write> {
         name.clone().prop_map(Write::Delete),
         name.clone().prop_map(Write::Restore),
         prop::collection::vec((name, 0..4_u8), 1..4).prop_map(Write::Batch),
+        prop::collection::vec((0..4_u8, any::<u8>()), 1..6).prop_map(Write::Report),
     ]
 }
 
@@ -38,7 +42,7 @@ fn writers() -> impl Strategy<Value = Vec<Vec<Write>>> {
     prop::collection::vec(prop::collection::vec(write(), 1..12), 4)
 }
 
-async fn perform(client: &Client, sessions: &str, write: &Write) {
+async fn perform((client, relay): (&Client, &Relay), sessions: &str, write: &Write) {
     let path = |name: &u8| format!("{sessions}/s{name}");
     let session =
         |value: &u8| json!({ "unit_id": "x", "data": { "a": value.to_string(), "b": "b" } });
@@ -72,6 +76,23 @@ async fn perform(client: &Client, sessions: &str, write: &Write) {
                 })
                 .collect();
             client.put(sessions, &json!({ "sessions": items })).await;
+        }
+        Write::Report(items) => {
+            let events: Vec<Value> = items
+                .iter()
+                .map(|(guest, place)| {
+                    let (what, state) = [
+                        ("created", "started"),
+                        ("paged", "paged"),
+                        ("updated", "paged"),
+                        ("cleared", "cleared"),
+                    ][usize::from(place % 4)];
+                    let session = json!({ "state": state, "number": u16::from(*place) + 1 });
+                    let guest = Uuid::from_u128((*guest).into());
+                    relay.event(("desk", (*place).into()), what, guest, &session)
+                })
+                .collect();
+            relay.forward(&events).await;
         }
     }
 }
@@ -147,13 +168,13 @@ async fn stream(client: &Client, until: impl Future<Output = Roll>) -> Roll {
     roll
 }
 
-async fn check(app: &TestApp, writers: &[Vec<Write>]) {
+async fn check(app: &TestApp, relay: &Relay, writers: &[Vec<Write>]) {
     let is_done = Arc::new(AtomicBool::new(false));
     let (done, when_done) = tokio::sync::oneshot::channel();
     let writing = async {
         let each = writers.iter().map(|writes| async move {
             for write in writes {
-                perform(&app.admin, &app.sessions(), write).await;
+                perform((&app.admin, relay), &app.sessions(), write).await;
             }
         });
         futures_util::future::join_all(each).await;
@@ -176,9 +197,10 @@ async fn check(app: &TestApp, writers: &[Vec<Write>]) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_reader_who_applies_every_event_has_the_roll(pool: PgPool) {
     let app = TestApp::start(pool).await;
+    let relay = app.relay("front").await;
     // Rounds go on from each other's sessions; the feed is read from its beginning each time.
     for_all(12, writers(), async move |writers| {
-        check(&app, &writers).await
+        check(&app, &relay, &writers).await
     })
     .await;
 }

@@ -59,6 +59,17 @@ async fn newer_statistics_take_the_place_of_older(pool: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn a_clock_that_was_wrong_once_keeps_nothing_out(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let relay = app.relay("front").await;
+    stand(&relay, "desk", "9999-01-01T00:00:00Z", Some(5)).await;
+    stand(&relay, "desk", "2026-11-21T09:00:00Z", Some(6)).await;
+    let attributes = service(&app, "desk").await["attributes"].clone();
+    assert_eq!(attributes["statistics"]["guests_served"], 6);
+    assert_eq!(attributes["reported"], "2026-11-21T09:00:00Z");
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn the_latest_gaps_are_shown(pool: PgPool) {
     let app = TestApp::start(pool).await;
     let relay = app.relay("front").await;

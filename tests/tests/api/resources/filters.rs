@@ -244,7 +244,9 @@ async fn a_strict_request_may_say_what_is_documented_and_nothing_else(pool: PgPo
         if !path.starts_with("/v1/") || path == "/v1/auth" {
             continue;
         }
-        let parameters = item["get"]["parameters"].as_array().expect("parameters");
+        let Some(parameters) = item["get"]["parameters"].as_array() else {
+            continue;
+        };
         for parameter in parameters
             .iter()
             .filter(|parameter| parameter["in"] == "query")

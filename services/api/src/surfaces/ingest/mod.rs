@@ -2,7 +2,7 @@
 //!
 //! Invariant: an answer leaves after the commit, and an event that it calls `stored` or `repeated` is in the store.
 
-mod batch;
+pub mod batch;
 mod body;
 pub mod wire;
 

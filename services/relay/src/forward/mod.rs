@@ -1,28 +1,28 @@
 //! Sends what waits in the spool to the cloud: in order per service, again until there is an answer, and past what the
 //! cloud will never take.
 
-use std::collections::{HashMap, HashSet};
+mod answer;
+mod body;
+
+use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rand::RngExt;
-use rollcall_model::ingest::{
-    self, RelayReport, ServiceReport, SpoolReport, Verdict, VerdictStatus, Verdicts,
-};
+use rollcall_model::ingest::{PagerStatistics, Verdict, VerdictStatus};
 use rollcall_pager::Transmitter;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
+use crate::forward::answer::{Answer, causes};
 use crate::metrics::Metrics;
-use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue, read_published};
-use crate::wire;
+use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue};
 
 /// How often a relay that has nothing to send says that it is there.
 const GREET_EVERY: Duration = Duration::from_secs(30);
@@ -33,8 +33,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same events fail the cloud itself so often, and they are taken for the reason.
 const MAX_INTERNAL_ERRORS: u32 = 3;
-/// Least bytes that are worth compressing.
-const COMPRESS_FROM: usize = 1_024;
 
 /// How it goes with the cloud, for people and machines.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -64,25 +62,7 @@ pub struct Forwarder {
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
     /// Statistics that the cloud has, by service.
-    pub told: Mutex<HashMap<String, ingest::PagerStatistics>>,
-}
-
-/// What the cloud said to a batch.
-enum Answer {
-    Verdicts(Vec<Verdict>),
-    /// It cannot read or take the batch as it is.
-    Refused {
-        code: String,
-        detail: String,
-    },
-    /// It failed over the batch.
-    Failed(String),
-    /// It is away, busy, or does not let us in: nothing is said of the batch.
-    Away {
-        why: String,
-        wait: Option<Duration>,
-        is_locked_out: bool,
-    },
+    pub told: Mutex<HashMap<String, PagerStatistics>>,
 }
 
 /// One lane's memory.
@@ -141,7 +121,7 @@ impl Forwarder {
     }
 
     /// Sends a batch and does what the answer asks for; says how long to wait then.
-    async fn deliver(&self, course: &mut Course, batch: Batch) -> Duration {
+    async fn deliver(self: &Arc<Self>, course: &mut Course, batch: Batch) -> Duration {
         let mut answer = self.send(&batch).await;
         if batch.events.len() == 1
             && let Answer::Refused { detail: why, .. } | Answer::Failed(why) = &answer
@@ -253,10 +233,13 @@ impl Forwarder {
         let _ = is_done.await;
     }
 
-    async fn send(&self, batch: &Batch) -> Answer {
-        let (body, told) = match self.body(batch) {
-            Ok(body) => body,
-            Err(error) => return Answer::Failed(format!("{error:#}")),
+    async fn send(self: &Arc<Self>, batch: &Batch) -> Answer {
+        let (this, events) = (self.clone(), batch.clone());
+        // Reads the spool, and compresses: not on a thread that answers devices.
+        let body = match spawn_blocking(move || this.body(&events)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return Answer::Failed(format!("{error:#}")),
+            Err(error) => return Answer::Failed(format!("writing a batch failed: {error}")),
         };
         let (id, secret) = self.key.expose_secret().split_once(':').unwrap_or_default();
         let mut request = self
@@ -264,15 +247,12 @@ impl Forwarder {
             .post(format!("{}/v1/ingest", self.url.trim_end_matches('/')))
             .basic_auth(id, Some(secret))
             .header("content-type", "application/json");
-        let packed = (body.len() >= COMPRESS_FROM)
-            .then(|| zstd::encode_all(&body[..], 3).ok())
-            .flatten();
-        request = match packed {
-            Some(packed) => request.header("content-encoding", "zstd").body(packed),
-            None => request.body(body),
-        };
+        if body.is_packed {
+            request = request.header("content-encoding", "zstd");
+        }
+        let request = request.body(body.bytes);
         let answer = match request.send().await {
-            Ok(response) => read_answer(response).await,
+            Ok(response) => answer::read(response).await,
             Err(error) => Answer::Away {
                 why: format!("the cloud cannot be reached: {}", causes(&error)),
                 wait: None,
@@ -283,78 +263,13 @@ impl Forwarder {
             self.told
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .extend(told);
+                .extend(body.told);
             self.metrics.batches_total.inc();
             self.metrics
                 .events_forwarded_total
                 .inc_by(batch.events.len() as u64);
         }
         answer
-    }
-
-    /// The body of a batch, and the statistics that it tells.
-    fn body(&self, batch: &Batch) -> Result<(Vec<u8>, HashMap<String, ingest::PagerStatistics>)> {
-        let events: Result<Vec<Box<RawValue>>, _> = batch
-            .events
-            .iter()
-            .map(|event| RawValue::from_string(event.body.clone()))
-            .collect();
-        let mut told = HashMap::new();
-        let names: HashSet<&str> = batch
-            .events
-            .iter()
-            .map(|event| event.service.as_str())
-            .collect();
-        let known = self
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let mut services = Vec::new();
-        for service in &self.services {
-            let now = wire::statistics(&read_published(&service.published).meta().statistics);
-            if names.contains(service.name.as_str()) || known.get(&service.name) != Some(&now) {
-                told.insert(service.name.clone(), now);
-                services.push(ServiceReport {
-                    name: service.name.clone(),
-                    kind: "pager".to_owned(),
-                    at: OffsetDateTime::now_utc(),
-                    statistics: Some(now),
-                });
-            }
-        }
-        // What will be left once the cloud has these.
-        let sent: u64 = batch
-            .events
-            .iter()
-            .map(|event| event.body.len() as u64)
-            .sum();
-        let (events_waiting, bytes) = {
-            let waiting = self.queue.waiting();
-            let events = waiting.events().saturating_sub(batch.events.len() as u64);
-            (events, waiting.bytes().saturating_sub(sent))
-        };
-        let oldest = if events_waiting > 0 {
-            self.queue.oldest()?
-        } else {
-            None
-        };
-        let spool = SpoolReport {
-            events: events_waiting,
-            bytes,
-            oldest: oldest.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok()),
-            set_aside: self.queue.set_aside()?,
-        };
-        let relay = RelayReport {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            spool,
-        };
-        let batch = ingest::Batch {
-            relay,
-            services,
-            events: events.context("read an event of the spool")?,
-        };
-        Ok((serde_json::to_vec(&batch).context("write a batch")?, told))
     }
 
     fn heard_from(&self) {
@@ -400,68 +315,6 @@ impl Course {
     }
 }
 
-async fn read_answer(response: reqwest::Response) -> Answer {
-    let status = response.status();
-    let wait = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok());
-    let wait = wait
-        .and_then(|value| value.parse().ok())
-        .map(Duration::from_secs);
-    let body = match response.bytes().await {
-        Ok(body) => body,
-        Err(error) => {
-            return Answer::Away {
-                why: format!("the cloud's answer broke off: {}", causes(&error)),
-                wait,
-                is_locked_out: false,
-            };
-        }
-    };
-    if status.is_success() {
-        return match serde_json::from_slice::<Verdicts>(&body) {
-            Ok(verdicts) => Answer::Verdicts(verdicts.verdicts),
-            Err(error) => Answer::Away {
-                why: format!("what answers is not Rollcall ({error}): check cloud.url"),
-                wait: Some(LONGEST_PAUSE),
-                is_locked_out: false,
-            },
-        };
-    }
-    let (code, detail) = first_error(&body);
-    match status.as_u16() {
-        401 | 403 => Answer::Away {
-            why: format!("the key is not accepted ({status}): {detail}"),
-            wait,
-            is_locked_out: true,
-        },
-        400 | 413 | 415 | 422 => Answer::Refused { code, detail },
-        500 => Answer::Failed(format!("the cloud failed ({status}): {detail}")),
-        _ => Answer::Away {
-            why: format!("the cloud answered {status}: {detail}"),
-            wait,
-            is_locked_out: false,
-        },
-    }
-}
-
-/// The first error of a JSON:API error document.
-fn first_error(body: &[u8]) -> (String, String) {
-    let document: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |name: &str| {
-        document["errors"][0][name]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (code, detail) = (text("code"), text("detail"));
-    if code.is_empty() {
-        return ("unknown".to_owned(), "it does not say why".to_owned());
-    }
-    (code, detail)
-}
-
 fn fates(batch: &Batch, verdicts: &[Verdict]) -> Vec<(i64, Fate)> {
     let fate = |verdict: &Verdict| match verdict.status {
         VerdictStatus::Stored | VerdictStatus::Repeated => Fate::Delivered,
@@ -491,20 +344,6 @@ fn refused(batch: &Batch, code: String, detail: String) -> (i64, Fate) {
         leave_gap: !is_gap,
     };
     (batch.events[0].position, fate)
-}
-
-/// An error and its causes, without the address, which may hold a password.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    if text.is_empty() && error.is_timeout() {
-        return "it took too long".to_owned();
-    }
-    text
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
