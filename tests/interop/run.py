@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""`make interop`: CoAP with other implementations (coap/), and the OpenAPI document as others use it. Lints the document, looks
-for changes that break clients, compiles generated clients, runs one script with each of two against a running system, and
-has schemathesis call every operation.
+"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), and the OpenAPI document
+as others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with
+each of two against a running system, follows a guest through it, and has schemathesis call every operation.
 
-`run.py clients` generates the clients alone, `run.py coap` talks CoAP alone. Runs from the repository's top; `scripts/setup-interop.sh` installs the tools."""
+`run.py clients` generates the clients alone; `run.py coap` and `run.py relay` do those parts alone. Runs from the repository's
+top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
 import json
@@ -121,8 +122,8 @@ class System:
         self.ready_file = Path(self.folder.name, "ready.json")
         step("start a system")
         self.process = subprocess.Popen(
-            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0", "--coap", "127.0.0.1:0",
-             "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
+            ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-dev", "--", "up", "--http", "127.0.0.1:0",
+             "--coap", "127.0.0.1:0", "--data-dir", str(Path(self.folder.name, "data")), "--ready-file", str(self.ready_file)],
             stdout=subprocess.DEVNULL, env=os.environ | {"ROLLCALL_LOG": "warn"})
         for _ in range(600):
             if self.ready_file.exists():
@@ -148,6 +149,11 @@ def talk_coap():
     run(python("python"), "tests/interop/coap/run.py")
 
 
+def talk_to_a_transmitter():
+    step("a relay's transmitter with the vendor's scripts, libcoap, aiocoap and node-coap")
+    run(python("python"), "tests/interop/relay/run.py")
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -165,8 +171,11 @@ def main():
         generate_clients(LANGUAGES)
         step(f"they are in {CLIENTS}")
         return
-    talk_coap()
-    if sys.argv[1:] == ["coap"]:
+    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter}
+    for name, part in parts.items():
+        if sys.argv[1:] in ([], [name]):
+            part()
+    if sys.argv[1:]:
         return
     step("lint the document")
     output = run(node("redocly"), "lint", "--config", "tests/interop/redocly.yaml", "--max-problems", "100",
@@ -181,6 +190,7 @@ def main():
         ready = str(system.ready_file)
         run("node", str(TOOLS / "typescript/tests/interop/typescript/roundtrip.js"), ready, PHOTO)
         run(python("python"), "tests/interop/python/roundtrip.py", ready, PHOTO)
+        run(python("python"), "tests/interop/relay/end_to_end.py", ready)
         call_every_operation(system.ready)
     step("done")
 

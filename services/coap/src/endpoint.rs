@@ -142,11 +142,13 @@ impl Endpoint {
             }
         }
         self.heartbeats(now);
+        self.release_slow_observers(now);
         self.call_timeouts(now);
         let of_observers = self
             .observers
             .iter()
-            .filter_map(|(_, observer)| observer.heartbeat_due);
+            .flat_map(|(_, observer)| [observer.heartbeat_due, observer.fetching_until])
+            .flatten();
         self.wake = of_observers
             .chain(self.outbox.next_due())
             .chain(self.calls.next_due())

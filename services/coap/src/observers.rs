@@ -35,6 +35,10 @@ pub struct Observer {
     pub misses: u8,
     /// Nothing was acknowledged since the last heartbeat.
     pub is_unanswered: bool,
+    /// The number of the last message that had more blocks to come.
+    pub blocks_sequence: Option<u32>,
+    /// It fetches the blocks of its first answer; until then, notifications wait.
+    pub fetching_until: Option<Time>,
     sequence: u32,
     casual: u32,
     confirmed_at: Time,
@@ -163,6 +167,8 @@ impl Observers {
             heartbeat_due,
             misses: 0,
             is_unanswered: false,
+            blocks_sequence: None,
+            fetching_until: None,
             sequence: clock.wrapping_sub(1) & SEQUENCE_MASK,
             casual: 0,
             confirmed_at: now,
@@ -174,6 +180,22 @@ impl Observers {
 
     pub fn find(&self, peer: SocketAddr, token: &Token) -> Option<ObserverId> {
         self.by_token.get(&peer)?.get(token).copied()
+    }
+
+    /// The observers of a peer that still fetch the blocks of a first answer.
+    pub fn fetching(&self, peer: SocketAddr, key: &Bytes) -> Vec<ObserverId> {
+        let of_peer = self
+            .by_token
+            .get(&peer)
+            .into_iter()
+            .flat_map(HashMap::values);
+        let fetches = |id: &&ObserverId| {
+            let observer = &self.held[*id];
+            observer.fetching_until.is_some() && observer.key == *key
+        };
+        let mut ids: Vec<ObserverId> = of_peer.filter(fetches).copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Whose non-confirmable notification had this id.

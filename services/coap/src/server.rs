@@ -9,6 +9,7 @@ use crate::blocks::{Key, Step};
 use crate::code::{Code, Kind};
 use crate::endpoint::Endpoint;
 use crate::message::{Message, Options, Token};
+use crate::notify::has_more;
 use crate::observers::Registration;
 use crate::option::{self, Block};
 use crate::outbox::Purpose;
@@ -24,16 +25,16 @@ const SAFE_BYTES: usize = 136;
 
 /// A request that waits for its response.
 pub(crate) struct Pending {
-    peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     id: u16,
     kind: Kind,
-    token: Token,
+    pub(crate) token: Token,
     method: Code,
-    key: Bytes,
+    pub(crate) key: Bytes,
     path: Vec<String>,
     query: Vec<String>,
     etags: Vec<Bytes>,
-    observe: Option<Observe>,
+    pub(crate) observe: Option<Observe>,
     block1: Option<Block>,
     block2: Option<Block>,
     no_response: u8,
@@ -167,8 +168,13 @@ impl Endpoint {
         }
         if let Some(block) = pending.block2.filter(|block| block.number > 0) {
             if let Some(response) = self.downloads.get(now, &key) {
-                let message = self.block_of(now, &pending, block, response);
-                return self.answer(now, &pending, message);
+                let mut message = self.block_of(now, &pending, block, response);
+                if let Some(sequence) = self.sequence_of_blocks(&pending) {
+                    message.options.push_uint(option::OBSERVE, sequence);
+                }
+                let is_last = !has_more(&message);
+                self.answer(now, &pending, message);
+                return self.on_block_fetched(now, &pending, is_last);
             }
             if pending.method != Code::GET {
                 let text = "the answer that this block is of is gone; ask anew";
@@ -245,7 +251,8 @@ impl Endpoint {
         let mut message = self.block_of(now, &pending, block, response);
         if let Some(observer) = observer {
             let sequence = self.sequence(now, observer);
-            message.options.push_uint(option::OBSERVE, sequence);
+            self.number(observer, sequence, &mut message);
+            self.hold(now, observer, has_more(&message));
         }
         self.answer(now, &pending, message);
         observer

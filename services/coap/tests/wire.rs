@@ -361,6 +361,89 @@ fn registering_again_refreshes_and_another_token_is_another_observer() {
     assert_eq!(wire.endpoint.observers().count(), 1);
 }
 
+/// node-coap sends Observe with every block's request, and takes the body's number from the last block.
+#[test]
+fn further_blocks_have_the_number_of_their_notification_for_who_asks_to_observe() {
+    let mut wire = Wire::new();
+    wire.body = vec![b'x'; 3000];
+    let observe: (u16, &[u8]) = (option::OBSERVE, &[]);
+    let first = wire.one(&get(1, &[observe]));
+    let number = first.options.uint(option::OBSERVE).expect("observed");
+    let observer = wire.observers[0];
+    let asks = wire.requests.len();
+    // Blocks of 1,024 bytes.
+    let block = |number: u8| [number << 4 | 6];
+    for (at, has_more) in [(1, true), (2, false)] {
+        let answer = wire.one(&get(
+            1 + u16::from(at),
+            &[observe, (option::BLOCK2, &block(at))],
+        ));
+        let is = Block::from_value(answer.options.first(option::BLOCK2).unwrap()).unwrap();
+        assert_eq!((is.number, is.more), (u32::from(at), has_more));
+        assert_eq!(answer.options.uint(option::OBSERVE), Some(number));
+    }
+    // What is newer goes out with a higher number; blocks of what was before keep theirs.
+    let news = Response::content(TEXT, "news");
+    wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+    let after = wire.sent().remove(0).options.uint(option::OBSERVE);
+    assert!(after > Some(number));
+    let late = wire.one(&get(4, &[observe, (option::BLOCK2, &block(2))]));
+    assert_eq!(late.options.uint(option::OBSERVE), Some(number));
+    // Who does not ask, or does not observe, gets blocks as RFC 7959's figures have them.
+    let plain = wire.one(&get(5, &[(option::BLOCK2, &block(1))]));
+    assert_eq!(plain.options.first(option::OBSERVE), None);
+    let mut other = get(6, &[observe, (option::BLOCK2, &block(1))]);
+    other.token = Token::new(&[8]).unwrap();
+    assert_eq!(wire.one(&other).options.first(option::OBSERVE), None);
+    assert_eq!(wire.requests.len(), asks);
+    assert_eq!(wire.endpoint.observers().count(), 1);
+}
+
+#[test]
+fn what_changes_while_a_first_answer_is_fetched_is_told_after_it() {
+    for asks_to_observe in [false, true] {
+        let mut wire = Wire::new();
+        wire.body = vec![b'x'; 3000];
+        wire.one(&get(1, &[(option::OBSERVE, &[])]));
+        let observer = wire.observers[0];
+        for news in ["first", "second"] {
+            let news = Response::content(TEXT, news);
+            wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+        }
+        assert_eq!(wire.sent(), []);
+        let mut block = |at: u8| {
+            let value = [at << 4 | 6];
+            let mut request = get(1 + u16::from(at), &[(option::BLOCK2, &value)]);
+            if asks_to_observe {
+                request.options.push(option::OBSERVE, vec![]);
+            }
+            wire.send(peer(), &request)
+        };
+        assert_eq!(block(1).len(), 1);
+        let sent = block(2);
+        assert_eq!(sent.len(), 2, "the last block, and the first that waited");
+        assert_eq!(sent[0].kind, Kind::Acknowledgement);
+        assert_eq!(&sent[1].payload[..], b"first");
+        let next = wire.send(peer(), &Message::empty(Kind::Acknowledgement, sent[1].id));
+        assert_eq!(&next[0].payload[..], b"second");
+    }
+}
+
+#[test]
+fn an_observer_that_does_not_fetch_its_first_answer_is_told_all_the_same() {
+    let mut wire = Wire::new();
+    wire.body = vec![b'x'; 3000];
+    wire.one(&get(1, &[(option::OBSERVE, &[])]));
+    let news = Response::content(TEXT, "news");
+    let observer = wire.observers[0];
+    wire.endpoint.notify(NOW, observer, news, Urgency::Each);
+    assert_eq!(wire.sent(), []);
+    let due = wire.endpoint.poll_timeout().expect("it waits");
+    assert!(due <= NOW + Duration::from_secs(5));
+    wire.endpoint.handle_timeout(NOW + Duration::from_secs(5));
+    assert_eq!(&wire.sent()[0].payload[..], b"news");
+}
+
 #[test]
 fn an_error_or_another_format_ends_an_observation() {
     for response in [
@@ -445,7 +528,7 @@ fn a_notification_is_acknowledged_when_it_is_safe() {
     assert!(wire.endpoint.poll_event().is_none());
     wire.endpoint.confirm(receipt);
     let acknowledgement = Message::empty(Kind::Acknowledgement, 900);
-    assert_eq!(wire.sent(), [acknowledgement.clone()]);
+    assert_eq!(wire.sent(), std::slice::from_ref(&acknowledgement));
     wire.endpoint.receive(NOW, peer(), &news.encode());
     assert_eq!(
         wire.sent(),

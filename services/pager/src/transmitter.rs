@@ -29,10 +29,15 @@ pub struct Config {
     pub max_history: usize,
     /// Page modes known besides [`crate::PAGE_MODES`] (pager contract, L23).
     pub extra_page_modes: Vec<String>,
-    /// The first half of every ETag. Take another at each start, such as a random one: then no
+    /// The beginning of every ETag, of which the lowest 20 bits count. Take another at each start, such as a random one: then no
     /// tag comes again, not even after the storage was lost (pager contract, L17).
     pub etag_epoch: u32,
 }
+
+/// What ETags are written in.
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Of an ETag's 48 bits, those that count changes.
+const VERSION_BITS: u32 = 28;
 
 impl Default for Config {
     fn default() -> Self {
@@ -212,10 +217,12 @@ impl Transmitter {
         self.meta = self.before;
     }
 
-    /// The tag of the list of active sessions as it is now (pager contract, L17).
+    /// The tag of the list of active sessions as it is now (pager contract, L17): eight letters of six bits each, because
+    /// node-coap gives its users tags as text, and gives back as UTF-8 what they hand in.
     pub fn etag(&self) -> [u8; 8] {
-        let tag = u64::from(self.config.etag_epoch) << 32 | u64::from(self.meta.version);
-        tag.to_be_bytes()
+        let tag = u64::from(self.config.etag_epoch) << VERSION_BITS
+            | u64::from(self.meta.version) & ((1 << VERSION_BITS) - 1);
+        std::array::from_fn(|place| LETTERS[(tag >> (42 - 6 * place) & 0x3F) as usize])
     }
 
     /// The body that tells observers of a change: the one session and the statistics after it

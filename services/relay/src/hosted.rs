@@ -1,6 +1,7 @@
 //! A hosted transmitter on its CoAP endpoint: reads are answered from what is committed, changes go to the spool's writer
 //! and are answered once they are on the disk.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::RwLock;
 use std::sync::mpsc::SyncSender;
@@ -8,7 +9,9 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 use rollcall_coap::driver::App;
 use rollcall_coap::link::{Link, well_known_core};
-use rollcall_coap::{Code, Endpoint, Event, JSON, Request, RequestId, Response, Time, Urgency};
+use rollcall_coap::{
+    Code, Endpoint, Event, JSON, ObserverId, Request, RequestId, Response, Time, Urgency,
+};
 use rollcall_pager::{Method, Reply, Transmitter};
 
 use crate::clock::Clock;
@@ -49,7 +52,14 @@ pub enum Command {
     /// The change could not be written.
     Failed(RequestId),
     /// What observers are told.
-    Notify(Arc<[Bytes]>),
+    Notify(Arc<[News]>),
+}
+
+/// A body for observers.
+pub struct News {
+    /// The step that it tells of, where a session changed.
+    pub sequence: Option<u16>,
+    pub body: Bytes,
 }
 
 /// One socket's part of a hosted transmitter.
@@ -61,6 +71,8 @@ pub struct Hosted {
     pub jobs: SyncSender<Job>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    /// The steps at which new observers began, until they are told of one after it.
+    pub begun: HashMap<ObserverId, u16>,
 }
 
 impl App for Hosted {
@@ -78,7 +90,8 @@ impl App for Hosted {
                     Urgency::Latest,
                 );
             }
-            Event::ObserverGone(_) => {
+            Event::ObserverGone(observer) => {
+                self.begun.remove(&observer);
                 self.metrics.observers.dec();
             }
             // This endpoint asks nobody.
@@ -95,12 +108,14 @@ impl App for Hosted {
                 let text = "the relay could not write this to its disk, so it did nothing; try again later";
                 endpoint.respond(now, id, unavailable(text), false);
             }
-            Command::Notify(bodies) => {
+            Command::Notify(all) => {
                 let observers: Vec<_> = endpoint.observers().map(|(id, ..)| id).collect();
-                for body in bodies.iter() {
+                for news in all.iter() {
                     for observer in &observers {
-                        let response = Response::content(JSON, body.clone());
-                        endpoint.notify(now, *observer, response, Urgency::Each);
+                        if self.is_new_to(*observer, news.sequence) {
+                            let response = Response::content(JSON, news.body.clone());
+                            endpoint.notify(now, *observer, response, Urgency::Each);
+                        }
                     }
                 }
             }
@@ -109,7 +124,22 @@ impl App for Hosted {
 }
 
 impl Hosted {
-    fn request(&self, endpoint: &mut Endpoint, now: Time, id: RequestId, request: Request) {
+    /// Whether the observer's first answer did not tell of the step: what is committed may be read before its news are here.
+    fn is_new_to(&mut self, observer: ObserverId, sequence: Option<u16>) -> bool {
+        let Some(sequence) = sequence else {
+            return true;
+        };
+        let is_new = self
+            .begun
+            .get(&observer)
+            .is_none_or(|begun| is_after(sequence, *begun));
+        if is_new {
+            self.begun.remove(&observer);
+        }
+        is_new
+    }
+
+    fn request(&mut self, endpoint: &mut Endpoint, now: Time, id: RequestId, request: Request) {
         self.metrics.coap_requests_total.inc();
         let is_get = request.method == Code::GET;
         if is_get && request.path == [".well-known", "core"] {
@@ -129,18 +159,18 @@ impl Hosted {
             etags: &etags,
             payload: &[],
         };
-        let reply =
-            is_get.then(|| read_published(&self.published).read(of_transmitter, self.clock.now()));
-        if let Some(reply) = reply.flatten() {
-            let is_observable = request.path == ["v1", "notify"];
-            let before = endpoint.observers().len();
-            endpoint.respond(now, id, response(reply), is_observable);
-            let more = i64::try_from(endpoint.observers().len()).unwrap_or(0)
-                - i64::try_from(before).unwrap_or(0);
-            if more > 0 {
-                self.metrics.observers.inc_by(more);
+        if is_get {
+            let published = read_published(&self.published);
+            if let Some(reply) = published.read(of_transmitter, self.clock.now()) {
+                let is_observable = request.path == ["v1", "notify"];
+                let before = endpoint.observers().len();
+                let observer = endpoint.respond(now, id, response(reply), is_observable);
+                if let Some(observer) = observer.filter(|_| endpoint.observers().len() > before) {
+                    self.begun.insert(observer, published.meta().sequence);
+                    self.metrics.observers.inc();
+                }
+                return;
             }
-            return;
         }
         let job = Job::Request {
             host: self.host,
@@ -160,6 +190,13 @@ impl Hosted {
             endpoint.respond(now, id, unavailable(text), false);
         }
     }
+}
+
+/// Whether a step is later than another; steps come round again (pager contract, L5).
+fn is_after(sequence: u16, other: u16) -> bool {
+    let around = i32::from(rollcall_pager::UNKNOWN_SEQUENCE);
+    let ahead = (i32::from(sequence) - i32::from(other)).rem_euclid(around);
+    0 < ahead && ahead <= around / 2
 }
 
 /// Requests whose conditions no resource here can meet.
@@ -225,4 +262,31 @@ pub fn links() -> [Link; 6] {
             attributes: vec![("rt", "pager.notify"), ("ct", "50"), ("obs", "")],
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_after;
+
+    #[test]
+    fn steps_follow_each_other_around_the_end() {
+        for (sequence, other, is) in [
+            (1, 0, true),
+            (0, 0, false),
+            (0, 1, false),
+            (0, 65_534, true),
+            (65_534, 0, false),
+            (300, 65_500, true),
+            (32_767, 0, true),
+            (32_768, 0, false),
+        ] {
+            assert_eq!(is_after(sequence, other), is, "{sequence} after {other}");
+        }
+        let mut sequence = 0;
+        for _ in 0..70_000 {
+            let next = rollcall_pager::next_sequence(sequence);
+            assert!(is_after(next, sequence) && !is_after(sequence, next));
+            sequence = next;
+        }
+    }
 }

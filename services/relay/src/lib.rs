@@ -13,6 +13,7 @@ pub mod spool;
 pub mod status;
 mod wire;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, RwLock};
@@ -275,6 +276,7 @@ fn start_hosts(
                 jobs: jobs.clone(),
                 clock,
                 metrics: metrics.clone(),
+                begun: HashMap::new(),
             };
             let config = rollcall_coap::Config {
                 heartbeat: Some(PING_EVERY),

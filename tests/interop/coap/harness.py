@@ -25,7 +25,8 @@ def short(value, most=300):
 class Report:
     """Prints a line for every check; remembers what failed."""
 
-    def __init__(self):
+    def __init__(self, part="coap"):
+        self.part = part
         self.lock = threading.Lock()
         self.faults = set()
         self.counts = {"ok": 0, "known": 0, "FAILED": 0}
@@ -35,10 +36,10 @@ class Report:
         outcome = "ok" if ok else "known" if known else "FAILED"
         with self.lock:
             self.counts[outcome] += 1
-            print(f"coap: {outcome:6} {who}: {what}", flush=True)
+            print(f"{self.part}: {outcome:6} {who}: {what}", flush=True)
             if outcome == "known" and known not in self.faults:
                 self.faults.add(known)
-                print(f"coap:        the other side's fault: {known}", flush=True)
+                print(f"{self.part}:        the other side's fault: {known}", flush=True)
             elif outcome == "FAILED":
                 print(f"  sent: {short(sent)}\n  seen: {short(seen, 4000)}", flush=True)
 

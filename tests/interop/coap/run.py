@@ -4,9 +4,7 @@
 Part of `make interop`; runs from the repository's top, with the Python of `.tools/interop`. With names of groups as
 arguments (such as `node`), only those run."""
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,21 +15,12 @@ import aio
 import libcoap
 import node
 import ours
+from built import build
 from harness import Group, Report, plugtest, uri
 
 
-def build():
-    """Our programs, by name."""
-    done = subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "rollcall-coap", "--examples",
-                           "--message-format", "json"], text=True, stdout=subprocess.PIPE)
-    if done.returncode != 0:
-        sys.exit("coap: our programs could not be built")
-    messages = [json.loads(line) for line in done.stdout.splitlines()]
-    return {message["target"]["name"]: message["executable"] for message in messages if message.get("executable")}
-
-
 def main():
-    programs = build()
+    programs = build("rollcall-coap", "--examples")
     server, client = programs["plugtest"], programs["coap-call"]
     report = Report()
     folder = tempfile.TemporaryDirectory()

@@ -124,6 +124,23 @@ fn a_known_etag_is_answered_without_body() {
 }
 
 #[test]
+fn etags_are_text_that_differs_by_start_and_by_change() {
+    let mut tags = std::collections::BTreeSet::new();
+    for etag_epoch in [0, 1, 0x000F_FFFF] {
+        let mut bench = Bench::with(Config {
+            etag_epoch,
+            ..Config::default()
+        });
+        for number in 1..=100 {
+            let tag = bench.pager.etag();
+            assert!(tag.iter().all(u8::is_ascii_graphic), "{tag:?}");
+            assert!(tags.insert(tag), "{tag:?} comes again");
+            bench.post("/v1/sessions", &format!(r#"{{"number":{number}}}"#));
+        }
+    }
+}
+
+#[test]
 fn history_is_bounded_and_dropped() {
     let mut bench = Bench::with(Config {
         max_history: 2,

@@ -10,7 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use rollcall_coap::RequestId;
 use rollcall_pager::{Effects, Now, Reply, Transmitter};
 use rusqlite::{Transaction, TransactionBehavior, params};
@@ -21,7 +20,7 @@ use uuid::Uuid;
 use super::events::{self, Moved};
 use super::{Queue, Spool};
 use crate::clock::Clock;
-use crate::hosted::{Command, Owned};
+use crate::hosted::{Command, News, Owned};
 use crate::mirrored::{self, Learnt};
 use crate::{metrics::Metrics, wire};
 
@@ -105,7 +104,7 @@ pub struct Writer {
 struct Outcome {
     answers: Vec<(usize, usize, RequestId, Reply)>,
     /// By host, what its observers are told, in order.
-    notifications: Vec<(usize, Vec<Bytes>)>,
+    notifications: Vec<(usize, Vec<News>)>,
     pages: usize,
     delivered: Vec<Delivery>,
     touched: Vec<usize>,
@@ -276,10 +275,10 @@ impl Writer {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner) = published;
         }
-        for (place, bodies) in outcome.notifications {
-            let bodies: Arc<[Bytes]> = bodies.into();
+        for (place, news) in outcome.notifications {
+            let news: Arc<[News]> = news.into();
             for worker in &self.hosts[place].workers {
-                let _ = worker.blocking_send(Command::Notify(bodies.clone()));
+                let _ = worker.blocking_send(Command::Notify(news.clone()));
             }
         }
         // After the observers: who has its answer and begins to observe then is not told of it once more.
@@ -392,16 +391,17 @@ fn store(
         tx.prepare_cached("insert or replace into transmitters values (?1, ?2)")?
             .execute(params![name, meta])?;
     }
-    let changes = effects
-        .changes
-        .iter()
-        .map(|change| host.working.notification(change, now));
-    let settings = effects
-        .is_settings_changed
-        .then(|| host.working.settings_notification(now));
-    let bodies: Vec<Bytes> = changes.chain(settings).map(Bytes::from).collect();
-    if !bodies.is_empty() {
-        outcome.notifications.push((place, bodies));
+    let changes = effects.changes.iter().map(|change| News {
+        sequence: Some(change.sequence),
+        body: host.working.notification(change, now).into(),
+    });
+    let settings = effects.is_settings_changed.then(|| News {
+        sequence: None,
+        body: host.working.settings_notification(now).into(),
+    });
+    let news: Vec<News> = changes.chain(settings).collect();
+    if !news.is_empty() {
+        outcome.notifications.push((place, news));
     }
     for page in &effects.pages {
         tracing::info!(transmitter = %name, number = page.number, mode = %page.mode, "page");
