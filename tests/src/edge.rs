@@ -210,3 +210,51 @@ impl Drop for Edge {
         self.kill();
     }
 }
+
+/// A simulated box as a process of its own.
+pub struct SimulatedBox {
+    pub address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl SimulatedBox {
+    /// Starts one on a free port.
+    pub async fn start(arguments: &[&str]) -> Self {
+        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = port.local_addr().expect("an address");
+        drop(port);
+        let mut simulated = Self {
+            address,
+            child: None,
+        };
+        simulated.restart(arguments).await;
+        simulated
+    }
+
+    /// Ends it as a power cut would, and starts one that knows nothing in its place.
+    pub async fn restart(&mut self, arguments: &[&str]) {
+        self.kill();
+        let listen = self.address.to_string();
+        let mut command = Command::new(binary("rollcall-relay"));
+        command
+            .args(["simulate", "--listen", &listen])
+            .args(arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.child = Some(child.expect("the box starts"));
+        let mut client = CoapClient::of(self.address).await;
+        client.get("/v1/settings").await;
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it runs");
+            child.wait().expect("it ends");
+        }
+    }
+}
+
+impl Drop for SimulatedBox {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

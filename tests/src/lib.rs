@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 
 pub use client::{Answer, Client, Credential, file, send};
 pub use coap::{CoapAnswer, CoapClient, LossyWay, request};
-pub use edge::Edge;
+pub use edge::{Edge, SimulatedBox};
 pub use properties::for_all;
 pub use proxy::Proxy;
 pub use relay::{Relay, verdicts};

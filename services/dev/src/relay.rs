@@ -9,13 +9,33 @@ use rollcall_api::admin;
 use rollcall_api::config::ServeConfig;
 use rollcall_model::ProjectId;
 use rollcall_relay::Relay;
-use rollcall_relay::config::{Cloud, Config, Monitor, SpoolConfig, TransmitterConfig};
+use rollcall_relay::config::{BoxConfig, Cloud, Config, Monitor, SpoolConfig, TransmitterConfig};
+use rollcall_relay::simulate::{SimulateArgs, Simulated};
 use rollcall_store::{organizations, relays};
 
 use crate::api::{ORGANIZATION, works};
 use crate::progress::Progress;
 use crate::secrets;
 use crate::state::{ApiKey, RelayState, State};
+
+/// Guests of the simulated box.
+const PARTIES_PER_MINUTE: f64 = 6.0;
+
+/// The relay, and the box that it mirrors.
+pub(crate) struct Running {
+    relay: Relay,
+    _simulated: Simulated,
+}
+
+impl Running {
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        self.relay.failed().await
+    }
+
+    pub(crate) async fn stop(self) {
+        self.relay.stop().await;
+    }
+}
 
 /// What the relay and its transmitter are called, where nobody else is.
 const NAME: &str = "front-desk";
@@ -67,7 +87,14 @@ pub(crate) async fn start(
     folder: &Path,
     url: String,
     relay: &RelayState,
-) -> Result<(Relay, SocketAddr)> {
+) -> Result<(Running, SocketAddr)> {
+    // A box that somebody else might have: guests come and go, so that the roll moves from the first minute.
+    let simulated = Simulated::start(&SimulateArgs {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        parties_per_minute: PARTIES_PER_MINUTE,
+        auto_page: false,
+        reboot_every: None,
+    })?;
     let config = Config {
         data_dir: folder.join("relay"),
         cloud: Some(Cloud {
@@ -86,6 +113,11 @@ pub(crate) async fn start(
             workers: 1,
             trusted: None,
         }],
+        boxes: vec![BoxConfig {
+            name: format!("{}-terrace", relay.name),
+            address: format!("coap://{}", simulated.address),
+            listen: None,
+        }],
     };
     let started = Relay::start(&config)
         .await
@@ -93,7 +125,14 @@ pub(crate) async fn start(
     let address = started.transmitters[0];
     Progress::Shown.line(
         "relay",
-        format_args!("transmitter {} on coap://{address}", relay.name),
+        format_args!(
+            "transmitter {} on coap://{address}; a simulated box, mirrored, as {}-terrace",
+            relay.name, relay.name
+        ),
     );
-    Ok((started, address))
+    let running = Running {
+        relay: started,
+        _simulated: simulated,
+    };
+    Ok((running, address))
 }

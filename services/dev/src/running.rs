@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Error;
 use rollcall_api::serve;
-use rollcall_relay::Relay;
 use tokio::task::JoinHandle;
 
 use crate::postgres::Cluster;
 use crate::progress::{Progress, say};
 use crate::ready::ReadyFile;
+use crate::relay;
 use crate::s3;
 use crate::signals::Signals;
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Running {
     pub(crate) ready_file: Option<ReadyFile>,
     pub(crate) work: Option<JoinHandle<()>>,
-    pub(crate) relay: Option<Relay>,
+    pub(crate) relay: Option<relay::Running>,
     pub(crate) api: Option<serve::Running>,
     pub(crate) s3: Option<s3::Server>,
     pub(crate) postgres: Option<Cluster>,

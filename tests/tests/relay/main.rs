@@ -5,6 +5,7 @@ mod bounds;
 mod cloud;
 mod life;
 mod loss;
+mod mirror;
 mod rubbish;
 
 use std::time::{Duration, Instant};

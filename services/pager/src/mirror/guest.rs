@@ -140,7 +140,18 @@ impl Guest {
             )
     }
 
-    /// What happened to a guest who is heard of for the first time.
+    /// What one notification tells of a guest who was not known: they came, and were perhaps paged at once.
+    pub(super) fn arrival(&self) -> Vec<Learned> {
+        if self.is_active() {
+            return vec![Learned {
+                at: self.created.utc,
+                what: News::Created(self.clone()),
+            }];
+        }
+        self.story()
+    }
+
+    /// What happened to a guest of whom a list tells for the first time.
     pub(super) fn story(&self) -> Vec<Learned> {
         let begin = Self {
             notified: None,
@@ -150,18 +161,6 @@ impl Guest {
             ..self.clone()
         };
         let mut story = Vec::new();
-        let is_paged_at_once = self.is_active()
-            && self
-                .notified
-                .as_ref()
-                .is_some_and(|notified| notified.said == self.created.said);
-        if is_paged_at_once {
-            story.push(Learned {
-                at: self.created.utc,
-                what: News::Created(self.clone()),
-            });
-            return story;
-        }
         story.push(Learned {
             at: self.created.utc,
             what: News::Created(begin.clone()),

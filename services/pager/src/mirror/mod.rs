@@ -213,7 +213,7 @@ impl Mirror {
         let known = self.active.get(&told.uuid);
         let guest = Guest::of(told, known, self.offset(), now);
         let learned = match known {
-            None => guest.story(),
+            None => guest.arrival(),
             Some(known) => {
                 let since = guest.since(known, now);
                 // A step without a difference: the guest was paged again (L14).
