@@ -1,5 +1,6 @@
 """What the checks share: their report, and programs that run while a block lasts."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -106,6 +107,32 @@ def uri(program):
 def libcoap(name):
     """The program of libcoap: Debian has them with and without TLS."""
     return shutil.which(f"{name}-notls") or name
+
+
+def answers_ping(port):
+    """Whether a CoAP server is there: a ping gets a Reset (RFC 7252, section 4.3)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", port))
+        client.settimeout(0.2)
+        for _ in range(25):
+            try:
+                client.send(b"\x40\x00\x12\x34")
+                return client.recv(16) == b"\x70\x00\x12\x34"
+            except OSError:
+                time.sleep(0.1)
+    return False
+
+
+@contextlib.contextmanager
+def libcoap_server(*arguments):
+    """libcoap's server, while the block lasts; answers its port. It says nothing where its port was taken meanwhile."""
+    for _ in range(4):
+        port = free_port()
+        with Program([libcoap("coap-server"), "-A", "127.0.0.1", "-p", str(port), *arguments]) as program:
+            if program.process.poll() is None and answers_ping(port):
+                yield port
+                return
+    raise RuntimeError("libcoap's server did not start")
 
 
 def free_port():

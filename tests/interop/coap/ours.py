@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from harness import DELAY_MS, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, Program, free_port, libcoap, lines, uri
+from harness import DELAY_MS, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, Program, free_port, libcoap_server, lines, uri
 from node import ENVIRONMENT, HERE
 
 # libcoap's and aiocoap's clients get the same from it.
@@ -89,8 +89,7 @@ def to_node(group, program, files):
 
 
 def to_libcoap(group, program, files):
-    port = str(free_port())
-    with Program([libcoap("coap-server"), "-A", "127.0.0.1", "-p", port, "-d", "10"]):
+    with libcoap_server("-d", "10") as port:
         ours = Ours(group, program, f"coap://127.0.0.1:{port}")
         for mode, flags in (("CON", ()), ("NON", ("-N",))):
             ours.call(f"GET, {mode}", "/", *flags, is_right=lambda body: b"libcoap" in body)
