@@ -213,7 +213,6 @@ pub struct CommandReport {
     /// The transmitter's own answer: its CoAP code.
     code: Option<String>,
     /// The transmitter's own answer: its body. One of more than 16 KiB is not kept.
-    #[schema(value_type = Option<Object>)]
     answer: Option<serde_json::Value>,
     /// In words, where it was not done.
     detail: Option<String>,

@@ -111,7 +111,7 @@ pub struct CommandAttributes {
     pub code: Option<String>,
     /// The transmitter's own answer: its body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub answer: Option<Value>,
     /// In words, where it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
