@@ -1,7 +1,8 @@
 //! Commands: what services behind relays are told to do, and what became of it.
 //!
 //! Invariant: a command is told until its relay has reported of it or its time is over, and what it names of a session's is
-//! told in the feed by an event when it is given and by one when it ends. Locks are taken on commands first, then on sessions.
+//! told in the feed by an event when it is given and by one when it ends. Locks are taken on commands first, then on sessions,
+//! then on services.
 
 use rollcall_model::command::{CommandReport, Order};
 use rollcall_model::{EventType, Kind, Op, OrgId, ProjectId, SessionChange, SessionId};
@@ -110,14 +111,7 @@ pub async fn find(
 /// Answers also whether that session still goes on, as it stands under its lock. Of a command that names none there is
 /// nothing to say.
 pub async fn give(tx: &mut TenantConn, new: &NewCommand) -> sqlx::Result<(Command, bool)> {
-    // Of one service one at a time: their numbers are then in the order of their commits.
-    sqlx::query!(
-        "select pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))",
-        tx.org().to_string(),
-        new.service
-    )
-    .execute(tx.conn())
-    .await?;
+    lock_order(tx, new).await?;
     let command = sqlx::query_as!(
         Command,
         r#"insert into commands (org_id, id, project_id, service, relay_id, session_id, "order", created_by, created_at,
@@ -146,6 +140,28 @@ pub async fn give(tx: &mut TenantConn, new: &NewCommand) -> sqlx::Result<(Comman
         Outcome::Applied { session, .. } => Ok((command, session.is_active())),
         outcome => Err(unexpected(&outcome)),
     }
+}
+
+/// Of one service one command at a time is given: their numbers are then in the order of their commits. The session is locked
+/// first, as whoever forwards events does.
+async fn lock_order(tx: &mut TenantConn, new: &NewCommand) -> sqlx::Result<()> {
+    if let Some(session) = new.session {
+        sqlx::query!(
+            "select id from sessions where org_id = $1 and id = $2 for update",
+            tx.org().0,
+            session.0
+        )
+        .fetch_optional(tx.conn())
+        .await?;
+    }
+    sqlx::query!(
+        "select name from services where org_id = $1 and name = $2 for no key update",
+        tx.org().0,
+        new.service
+    )
+    .fetch_optional(tx.conn())
+    .await
+    .map(|_| ())
 }
 
 /// What a relay is to be told: its open commands in the order in which they were given, at most `limit`.

@@ -140,18 +140,18 @@ async fn a_relay_whose_key_is_revoked_meanwhile_is_told_nothing(pool: PgPool) {
 
 #[sqlx::test(migrations = "../migrations")]
 async fn who_waits_is_let_go_when_the_process_ends(pool: PgPool) {
-    let (mut app, relay, guest) = desk(pool).await;
+    let (mut app, _, guest) = desk(pool).await;
+    let other = app.relay("back").await;
     let began = Instant::now();
-    let (admin, waiting) = (app.admin.clone(), relay.clone());
+    let admin = app.admin.clone();
     let paging = tokio::spawn(async move { super::page(&admin, guest, "?wait=30").await });
-    let told = tokio::spawn(async move {
-        let first = waiting.commands(30).await;
-        let done: Vec<Value> = ids(&first).iter().map(|id| done(id)).collect();
-        waiting.report(&done).await;
-        waiting.commands(30).await
-    });
-    assert_eq!(paging.await.expect("answered").status, 200);
+    let told = tokio::spawn(async move { other.commands(30).await });
+    let in_flight = |text: String| text.contains("rollcall_http_requests_in_flight 2");
+    while !in_flight(app.app().metrics.encode()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     app.stop().await;
+    assert_eq!(paging.await.expect("answered").status, 202);
     assert_eq!(told.await.expect("answered"), [Value::Null; 0]);
     assert!(began.elapsed() < Duration::from_secs(15));
 }
