@@ -88,6 +88,22 @@ impl Relay {
         self.client.post("/v1/ingest", &self.batch(events)).await
     }
 
+    /// What the relay is told to do; `wait` in seconds.
+    pub async fn commands(&self, wait: u32) -> Vec<Value> {
+        let path = format!("/v1/relays/commands?wait={wait}");
+        let answer = self.client.get(&path).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let commands = answer.json()["commands"].as_array().cloned();
+        commands.expect("commands")
+    }
+
+    /// Reports of commands.
+    pub async fn report(&self, reports: &[Value]) -> Answer {
+        let mut batch = self.batch(&[]);
+        batch["reports"] = json!(reports);
+        self.client.post("/v1/ingest", &batch).await
+    }
+
     /// Forwards events, and gives what became of each: its status, or its code where it was refused.
     pub async fn verdicts(&self, events: &[Value]) -> Vec<String> {
         verdicts(&self.forward(events).await)

@@ -138,7 +138,7 @@ struct CreateKeyArgs {
     /// What the key is for
     #[arg(long)]
     name: String,
-    /// What the key may do: sessions:read, sessions:write, events:write, admin; repeatable
+    /// What the key may do: sessions:read, sessions:write, commands:write, events:write, admin; repeatable
     #[arg(long = "permission", value_name = "PERMISSION", required = true)]
     permissions: Vec<Permission>,
     /// After how many days the key ends; never where left out

@@ -50,6 +50,8 @@ pub enum Source {
     /// A parameter of the query string.
     Parameter(String),
     Header(&'static str),
+    /// A member of the body, as a JSON pointer.
+    Pointer(String),
 }
 
 /// How an error document is written.
@@ -129,6 +131,9 @@ pub struct JsonApiSource {
     /// A header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
+    /// A member of the body: a JSON pointer (RFC 6901).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// An error outside the surfaces.
@@ -183,15 +188,27 @@ impl Problem {
         self.source = Some(Source::Header(name));
         self
     }
+
+    /// The same, about a member of the body.
+    pub fn of_pointer(mut self, pointer: impl Into<String>) -> Self {
+        self.source = Some(Source::Pointer(pointer.into()));
+        self
+    }
 }
 
 impl Source {
     fn json(self) -> JsonApiSource {
-        let (parameter, header) = match self {
-            Self::Parameter(name) => (Some(name), None),
-            Self::Header(name) => (None, Some(name.to_owned())),
-        };
-        JsonApiSource { parameter, header }
+        let (mut parameter, mut header, mut pointer) = (None, None, None);
+        match self {
+            Self::Parameter(name) => parameter = Some(name),
+            Self::Header(name) => header = Some(name.to_owned()),
+            Self::Pointer(place) => pointer = Some(place),
+        }
+        JsonApiSource {
+            parameter,
+            header,
+            pointer,
+        }
     }
 }
 

@@ -223,7 +223,11 @@ async fn look(db: Db, mut commits: broadcast::Receiver<OrgId>, hub: Weak<Hub>) {
 }
 
 /// Waits; answers whether a commit of the organization ended the wait.
-async fn told(commits: &mut broadcast::Receiver<OrgId>, org: OrgId, pause: Duration) -> bool {
+pub(crate) async fn told(
+    commits: &mut broadcast::Receiver<OrgId>,
+    org: OrgId,
+    pause: Duration,
+) -> bool {
     let end = Instant::now() + pause;
     loop {
         match timeout_at(end, commits.recv()).await {

@@ -44,13 +44,33 @@ pub struct Request<'a> {
 impl Reply {
     /// A successful answer.
     pub fn ok(body: &impl Serialize) -> Result<Self, ApiError> {
+        Self::new(StatusCode::OK, body)
+    }
+
+    /// The answer to what will be done later.
+    pub fn accepted(body: &impl Serialize) -> Result<Self, ApiError> {
+        Self::new(StatusCode::ACCEPTED, body)
+    }
+
+    fn new(status: StatusCode, body: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(body).map_err(anyhow::Error::new)?;
         Ok(Self {
-            status: StatusCode::OK,
+            status,
             body,
             is_replay: false,
             held: Vec::new(),
         })
+    }
+
+    /// The document that was accepted; none where the answer is a refusal that was kept.
+    pub fn accepted_body(&self) -> Option<&[u8]> {
+        (self.status == StatusCode::ACCEPTED).then_some(&self.body)
+    }
+
+    /// The header that tells a repeat's answer, where it is one.
+    pub fn replayed(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.is_replay
+            .then_some((REPLAYED, HeaderValue::from_static("true")))
     }
 
     /// Notes which attachments the answered session holds.
@@ -72,8 +92,8 @@ impl Reply {
     pub fn into_response(self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         response.insert_header((CONTENT_TYPE, "application/json"));
-        if self.is_replay {
-            response.insert_header((REPLAYED, HeaderValue::from_static("true")));
+        if let Some(replayed) = self.replayed() {
+            response.insert_header(replayed);
         }
         response.body(self.body)
     }

@@ -14,6 +14,7 @@ pub mod objects;
 pub mod openapi;
 pub mod serve;
 pub mod surfaces;
+mod watch;
 pub mod work;
 
 use std::sync::Arc;

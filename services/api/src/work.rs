@@ -1,5 +1,5 @@
 //! `work`: what nobody waits for. Deletes objects that no row knows, files that were replaced long ago, and answers kept
-//! for repeated requests that are too old.
+//! for repeated requests that are too old; ends commands whose time is over.
 //!
 //! Every step may be repeated and may run on several machines at once.
 
@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rollcall_model::{AttachmentId, ObjectKey, OrgId, ProjectId, SessionId};
-use rollcall_store::{Db, attachments, idempotency, organizations};
+use rollcall_store::{Db, attachments, commands, idempotency, organizations};
 use rollcall_telemetry::{Metrics, SweepLabels, TaskLabels};
 use time::OffsetDateTime;
 
@@ -25,6 +25,8 @@ pub struct Done {
     pub retired: u64,
     /// Kept answers, forgotten.
     pub answers: u64,
+    /// Commands, ended by time.
+    pub commands: u64,
 }
 
 /// What to work on, and with what patience.
@@ -44,6 +46,7 @@ impl Work<'_> {
         let mut done = Done::default();
         for organization in organizations::list(self.db).await? {
             let org = organization.org_id;
+            done.commands += self.expire_commands(org).await?;
             done.orphans += self.sweep_orphans(org).await?;
             done.retired += self.sweep_retired(org).await?;
             done.answers += self.expire_answers(org).await?;
@@ -66,6 +69,7 @@ impl Work<'_> {
             sweep.orphans = done.orphans,
             sweep.retired = done.retired,
             sweep.answers = done.answers,
+            sweep.commands = done.commands,
             duration_ms = started.elapsed().as_secs_f64() * 1_000.0,
             "swept"
         );
@@ -165,6 +169,22 @@ impl Work<'_> {
                 .db
                 .tenant(org, async |tx| {
                     idempotency::expire(tx, BATCH).await.map_err(ApiError::from)
+                })
+                .await?;
+            expired += count;
+            if count == 0 {
+                return Ok(expired);
+            }
+        }
+    }
+
+    async fn expire_commands(&self, org: OrgId) -> Result<u64, ApiError> {
+        let mut expired = 0;
+        loop {
+            let count = self
+                .db
+                .tenant(org, async |tx| {
+                    commands::expire(tx, BATCH).await.map_err(ApiError::from)
                 })
                 .await?;
             expired += count;

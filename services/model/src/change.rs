@@ -50,6 +50,8 @@ pub enum Op {
     Delete,
     /// Make it what a relay says that it now is.
     Report(Report),
+    /// Leave it as it is, and record that this happened.
+    Note(EventType),
 }
 
 /// A whole session. Times that the source did not name fall back to the change's arrival.
@@ -127,7 +129,9 @@ impl SessionChange {
         match &self.op {
             Op::Put(put) => put.saved,
             Op::Merge(merge) => merge.saved,
-            Op::Attach { .. } | Op::Detach { .. } | Op::Delete | Op::Report(_) => None,
+            Op::Attach { .. } | Op::Detach { .. } | Op::Delete | Op::Report(_) | Op::Note(_) => {
+                None
+            }
         }
     }
 
@@ -181,6 +185,11 @@ impl SessionChange {
                 None => Decision::Reject(Rejection::NoSession),
             },
             Op::Report(report) => self.report(report, current),
+            // That it happened is a fact, and so a revision in which nothing changed.
+            Op::Note(event) => match current {
+                Some(held) => self.applied(held.clone(), *event),
+                None => Decision::Reject(Rejection::NoSession),
+            },
         }
     }
 
@@ -218,7 +227,7 @@ impl SessionChange {
                 !session.deleted && held.is_some_and(|held| held.same(attachment))
             }
             // A report is known by its event's id: a guest may be paged twice with nothing else changed.
-            Op::Detach { .. } | Op::Delete | Op::Report(_) => false,
+            Op::Detach { .. } | Op::Delete | Op::Report(_) | Op::Note(_) => false,
         }
     }
 
@@ -579,6 +588,18 @@ mod tests {
         };
         assert!(!session.deleted);
         assert_eq!((event, session.revision), (EventType::Restored, 3));
+    }
+
+    #[test]
+    fn a_note_is_a_revision_in_which_nothing_changed() {
+        let note = change(1, Op::Note(EventType::Commanded));
+        let history = run(&[put(0, None, &[("a", "1")]), note.clone(), note.clone()]);
+        assert_eq!(history.len(), 3, "each note is one of its own");
+        assert!(history[2].changed_since(Some(&history[0])).is_empty());
+        assert!(matches!(
+            note.decide(None, [], false),
+            Decision::Reject(Rejection::NoSession)
+        ));
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub enum EventType {
     Cleared,
     /// A guest's session ended: it was taken off the roll.
     Removed,
+    /// A command that names the session was given; nothing of the session changed.
+    Commanded,
+    /// A command that names the session came to an end; nothing of the session changed.
+    #[serde(rename = "command_finished")]
+    CommandFinished,
 }
 
 impl EventType {
@@ -44,6 +49,8 @@ impl EventType {
             Self::Paged => "paged",
             Self::Cleared => "cleared",
             Self::Removed => "removed",
+            Self::Commanded => "commanded",
+            Self::CommandFinished => "command_finished",
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::ingest::{ClearType, Gap, Happening, IngestEvent, PagerSession, PagerS
 use crate::{EventType, Kind, Session};
 
 /// Guests in a party, at most.
-const MAX_PARTY: u32 = 1_000_000;
+pub(crate) const MAX_PARTY: u32 = 1_000_000;
 /// Seconds of a goal, at most: a day.
-const MAX_GOAL_SECONDS: u32 = 86_400;
+pub(crate) const MAX_GOAL_SECONDS: u32 = 86_400;
 /// Bytes of a label, and of a gap's reason.
 const MAX_TEXT_BYTES: usize = 1_000;
 /// Years that times lie in, as UTC counts them.
@@ -205,7 +205,7 @@ impl Gap {
     }
 }
 
-fn text(name: &str, text: &str) -> Result<(), OutOfRange> {
+pub(crate) fn text(name: &str, text: &str) -> Result<(), OutOfRange> {
     if text.len() > MAX_TEXT_BYTES || text.contains('\0') {
         let message = format!("{name} is text of at most {MAX_TEXT_BYTES} bytes without U+0000");
         return Err(OutOfRange(message));

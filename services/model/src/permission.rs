@@ -14,6 +14,9 @@ pub enum Permission {
     /// Create, update and delete sessions and attachments.
     #[serde(rename = "sessions:write")]
     SessionsWrite,
+    /// Give commands to services: page a guest, clear, remove, create.
+    #[serde(rename = "commands:write")]
+    CommandsWrite,
     /// Forward events as a relay.
     #[serde(rename = "events:write")]
     Ingest,
@@ -24,14 +27,17 @@ pub enum Permission {
 
 /// Text that names no permission.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a permission; use sessions:read, sessions:write, events:write or admin")]
+#[error(
+    "`{0}` is not a permission; use sessions:read, sessions:write, commands:write, events:write or admin"
+)]
 pub struct UnknownPermission(String);
 
 impl Permission {
     /// Every permission, weakest first.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::SessionsRead,
         Self::SessionsWrite,
+        Self::CommandsWrite,
         Self::Ingest,
         Self::Admin,
     ];
@@ -41,6 +47,7 @@ impl Permission {
         match self {
             Self::SessionsRead => "sessions:read",
             Self::SessionsWrite => "sessions:write",
+            Self::CommandsWrite => "commands:write",
             Self::Ingest => "events:write",
             Self::Admin => "admin",
         }

@@ -22,6 +22,7 @@ pub struct Db {
     pool: PgPool,
     patience: Patience,
     commits: broadcast::Sender<OrgId>,
+    commands: broadcast::Sender<OrgId>,
 }
 
 /// How long Postgres is waited for.
@@ -43,6 +44,8 @@ pub struct TenantConn {
     is_open: bool,
     /// Whether it wrote an event.
     pub(crate) has_events: bool,
+    /// Whether it gave a command, or brought one to its end.
+    pub(crate) has_commands: bool,
 }
 
 /// How many connections there are.
@@ -62,10 +65,12 @@ impl Db {
             .acquire_timeout(patience.connection)
             .connect_lazy_with(options.application_name("rollcall"));
         let (commits, _) = broadcast::channel(COMMITS);
+        let (commands, _) = broadcast::channel(COMMITS);
         Ok(Self {
             pool,
             patience,
             commits,
+            commands,
         })
     }
 
@@ -92,6 +97,7 @@ impl Db {
             org,
             is_open: true,
             has_events: false,
+            has_commands: false,
         };
         let done = self.bounded(async {
             sqlx::raw_sql(AssertSqlSafe(begin))
@@ -105,9 +111,12 @@ impl Db {
         let done = done.await?;
         let is_ended = done.is_ok() || self.roll_back(&mut tx).await;
         tx.is_open = !is_ended;
+        // Nobody may be watching.
         if done.is_ok() && tx.has_events {
-            // Nobody may be watching.
             let _ = self.commits.send(org);
+        }
+        if done.is_ok() && tx.has_commands {
+            let _ = self.commands.send(org);
         }
         done
     }
@@ -116,6 +125,12 @@ impl Db {
     /// write too.
     pub fn commits(&self) -> broadcast::Receiver<OrgId> {
         self.commits.subscribe()
+    }
+
+    /// The same of commands: given, or at their end. Apart from the events, so that whoever waits for a command is not woken
+    /// by everything else that happens.
+    pub fn commands(&self) -> broadcast::Receiver<OrgId> {
+        self.commands.subscribe()
     }
 
     /// The pool's size now.

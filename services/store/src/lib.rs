@@ -4,6 +4,7 @@
 pub mod api_keys;
 pub mod attachments;
 pub mod changes;
+pub mod commands;
 mod db;
 pub mod events;
 pub mod gaps;

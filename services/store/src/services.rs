@@ -135,6 +135,33 @@ async fn owned(
     Ok(rows.into_iter().collect())
 }
 
+/// Whose a service is.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub project_id: i64,
+    pub kind: String,
+    /// The relay that speaks for it.
+    pub relay_id: Option<Uuid>,
+}
+
+/// Whose a service is, in `project` alone where one is given.
+pub async fn owner(
+    tx: &mut TenantConn,
+    project: Option<ProjectId>,
+    name: &str,
+) -> sqlx::Result<Option<Owner>> {
+    sqlx::query_as!(
+        Owner,
+        "select project_id, kind, relay_id from services
+         where org_id = $1 and name = $2 and ($3::bigint is null or project_id = $3)",
+        tx.org().0,
+        name,
+        project.map(ProjectId::get)
+    )
+    .fetch_optional(tx.conn())
+    .await
+}
+
 /// How a service of a relay stands.
 #[derive(Clone, Debug)]
 pub struct Standing<'a> {

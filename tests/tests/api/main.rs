@@ -1,5 +1,6 @@
 //! The api's surfaces, one module each.
 
+mod commands;
 mod credentials;
 mod feed;
 mod forms;

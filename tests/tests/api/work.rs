@@ -135,7 +135,7 @@ async fn replaced_files_and_kept_answers_go_in_time(pool: PgPool) {
         Done {
             retired: 1,
             answers: 1,
-            orphans: 0
+            ..Done::default()
         }
     );
     assert_eq!(

@@ -205,7 +205,7 @@ async fn arguments_that_make_no_sense_are_explained(pool: PgPool) {
     for (arguments, part) in [
         (
             [&CREATE_KEY[..], &["everything"]].concat(),
-            "use sessions:read, sessions:write, events:write or admin",
+            "use sessions:read, sessions:write, commands:write, events:write or admin",
         ),
         (
             [&CREATE_KEY[..], &["admin", "--project", "0"]].concat(),

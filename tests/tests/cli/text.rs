@@ -17,7 +17,7 @@ async fn every_command_explains_itself() {
         (&["admin", "project", "create", "--help"], "--organization"),
         (
             &["admin", "key", "create", "--help"],
-            "sessions:read, sessions:write, events:write, admin",
+            "sessions:read, sessions:write, commands:write, events:write, admin",
         ),
         (&["admin", "key", "revoke", "--help"], "<ID>"),
         (

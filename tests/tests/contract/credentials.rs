@@ -28,6 +28,7 @@ struct Names {
     service: String,
     attachment: String,
     relay: String,
+    command: String,
 }
 
 impl Names {
@@ -39,6 +40,7 @@ impl Names {
             service: "nowhere".into(),
             attachment: "00000000-0000-7000-8000-000000000000".into(),
             relay: "00000000-0000-7000-8000-000000000000".into(),
+            command: "00000000-0000-7000-8000-000000000000".into(),
         }
     }
 }
@@ -53,6 +55,7 @@ async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answe
         .replace("{service}", &names.service)
         .replace("{attachment_id}", &names.attachment)
         .replace("{relay_id}", &names.relay)
+        .replace("{command_id}", &names.command)
         .replace("{event_id}", &format!("{}.1", names.session));
     assert!(
         !path.contains('{'),
@@ -71,12 +74,22 @@ async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answe
         (Method::POST, "/v1/ingest") => request.json(&serde_json::json!({
             "relay": { "version": "1", "spool": { "events": 0, "bytes": 0 } }
         })),
+        (Method::POST, path) if path.starts_with("/v1/services/") => request.json(&new_session()),
+        (Method::PATCH, path) if path.starts_with("/v1/sessions/") => {
+            request.json(&serde_json::json!({
+                "data": { "type": "sessions", "id": names.session, "attributes": { "action": "page" } }
+            }))
+        }
         (Method::POST | Method::PUT, _) => {
             request.json(&serde_json::json!({ "session": { "unit_id": "x" } }))
         }
         _ => request,
     };
     send(request).await
+}
+
+fn new_session() -> serde_json::Value {
+    serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } })
 }
 
 fn check_dialect(path: &str, answer: &Answer) {
@@ -150,7 +163,7 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
     assert_eq!(any_key, ANY_KEY);
 }
 
-/// A session with a file, and a relay, by every name that a path may have for them.
+/// A session with a file, a relay and a command, by every name that a path may have for them.
 async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
     let form = reqwest::multipart::Form::new()
         .text("session[uuid]", "a-session")
@@ -158,6 +171,11 @@ async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
         .part("session[data][photo]", file("a.jpg", "image/jpeg", "bytes"));
     let path = format!("/api/v1/projects/{project}/sessions");
     client.post_multipart(&path, form).await.result();
+    relay.verdicts(&[relay.gap(("desk", 1), "lost")]).await;
+    let given = client
+        .post("/v1/services/desk/sessions", &new_session())
+        .await;
+    let command = given.json()["data"]["id"].as_str().map(str::to_owned);
     let session = &client.get("/v1/sessions").await.json()["data"][0];
     let text = |pointer: &str| {
         session
@@ -173,6 +191,7 @@ async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
         service: text("/relationships/services/data/0/id"),
         attachment: text("/relationships/attachments/data/0/id"),
         relay: relay.id.to_string(),
+        command: command.expect("a command"),
     }
 }
 

@@ -49,18 +49,24 @@ async fn filled(app: &TestApp, path: &str) -> String {
             &text("/relationships/attachments/data/0/id"),
         )
         .replace("{event_id}", &format!("{}.1", text("/id")))
-        .replace("{relay_id}", &relay_id(app).await)
+        .replace("{relay_id}", &first(app, "/v1/relays").await)
+        .replace("{command_id}", &first(app, "/v1/commands").await)
 }
 
-async fn relay_id(app: &TestApp) -> String {
-    let relays = app.admin.get("/v1/relays").await.json();
-    let id = relays["data"][0]["id"].as_str();
-    id.expect("a relay").to_owned()
+async fn first(app: &TestApp, list: &str) -> String {
+    let list = app.admin.get(list).await.json();
+    let id = list["data"][0]["id"].as_str();
+    id.expect("one at least").to_owned()
 }
 
 async fn start(pool: PgPool) -> TestApp {
     let app = TestApp::start(pool).await;
-    app.relay("front").await;
+    let relay = app.relay("front").await;
+    relay.verdicts(&[relay.gap(("desk", 1), "lost")]).await;
+    let guest =
+        serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } });
+    let given = app.admin.post("/v1/services/desk/sessions", &guest).await;
+    assert_eq!(given.status, StatusCode::ACCEPTED, "{}", given.text());
     let form = reqwest::multipart::Form::new()
         .text("session[uuid]", "a-session")
         .text("session[unit_id]", "x")
@@ -161,9 +167,11 @@ async fn options_says_what_a_path_takes_and_another_method_is_told_the_same(pool
         let path = filled(&app, path).await;
         let options = send(app.admin.request(Method::OPTIONS, &path)).await;
         assert_eq!(options.status, StatusCode::NO_CONTENT, "{path}");
-        let patch = send(app.admin.request(Method::PATCH, &path)).await;
-        assert_eq!(patch.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        for answer in [options, patch] {
+        // A method that no path takes.
+        let report = Method::from_bytes(b"REPORT").expect("a method");
+        let other = send(app.admin.request(report, &path)).await;
+        assert_eq!(other.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        for answer in [options, other] {
             let mut allowed: Vec<&str> =
                 answer.header("allow").expect("Allow").split(", ").collect();
             allowed.sort_unstable();

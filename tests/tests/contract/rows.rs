@@ -229,6 +229,10 @@ async fn fill(app: &TestApp) {
         let relay = app.relay_of(org, project, "front").await;
         let gap = relay.gap(("desk", 1), "lost");
         assert_eq!(relay.verdicts(&[gap]).await, ["stored"]);
+        let guest =
+            serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } });
+        let given = client.post("/v1/services/desk/sessions", &guest).await;
+        assert_eq!(given.status, 202, "{}", given.text());
         let form = reqwest::multipart::Form::new()
             .text("session[unit_id]", "tablet")
             .part(

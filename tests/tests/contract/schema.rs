@@ -80,6 +80,7 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
             "api_keys app insert,select,update",
             "api_keys system select",
             "attachments app delete,insert,select,update",
+            "commands app insert,select",
             // What happened has happened.
             "events app insert,select",
             "gaps app insert,select",
@@ -102,7 +103,16 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
     );
     assert_eq!(
         columns.await,
-        ["services reported_at", "services statistics"]
+        [
+            // What was ordered stays as it was.
+            "commands delivered_at",
+            "commands finished_at",
+            "commands report",
+            "commands session_id",
+            "commands status",
+            "services reported_at",
+            "services statistics",
+        ]
     );
 }
 

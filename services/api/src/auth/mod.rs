@@ -97,6 +97,8 @@ pub mod perm {
     pub struct SessionsRead;
     /// `sessions:write`
     pub struct SessionsWrite;
+    /// `commands:write`
+    pub struct CommandsWrite;
     /// `events:write`
     pub struct Ingest;
 
@@ -106,6 +108,10 @@ pub mod perm {
 
     impl Needs for SessionsWrite {
         const PERMISSION: Permission = Permission::SessionsWrite;
+    }
+
+    impl Needs for CommandsWrite {
+        const PERMISSION: Permission = Permission::CommandsWrite;
     }
 
     impl Needs for Ingest {

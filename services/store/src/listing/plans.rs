@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Column, Comparison, Condition, Order, Query, Source, Start, Value};
-use crate::{PAGE_BYTES, events, services, sessions};
+use crate::{PAGE_BYTES, commands, events, services, sessions};
 
 const ORG: Uuid = Uuid::from_u128(1);
 
@@ -31,6 +31,14 @@ const ROWS: &str = "
     insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session, footprint)
         select org_id, id, 1, case when deleted then 'deleted' else 'created' end, project_id, service, kind, received_at,
                saved_at, '{}', 512 from sessions;
+    insert into api_keys (org_id, id, name, permissions, secret_hash) select org_id, 'k', 'k', '{}', '' from organizations;
+    insert into relays (org_id, id, project_id, name, key_id)
+        select org_id, gen_random_uuid(), min(project_id), 'r', 'k' from projects group by org_id;
+    insert into commands (org_id, id, project_id, service, relay_id, session_id, \"order\", created_by, created_at, expires_at,
+                          status, finished_at)
+        select s.org_id, gen_random_uuid(), s.project_id, s.service, r.id, s.id, '{}', 'k', s.created_at, s.created_at,
+               case when s.deleted then 'refused' else 'done' end, now()
+        from sessions s join relays r on r.org_id = s.org_id;
     analyze";
 
 async fn plan(conn: &mut PgConnection, source: &Source, query: &Query) -> Vec<Json> {
@@ -372,6 +380,43 @@ async fn every_filter_of_the_feed_reads_an_index_that_has_it(pool: PgPool) {
         &["org_id", "session_id"],
         "history",
     );
+}
+
+#[sqlx::test(migrations = "../../migrations")]
+async fn every_filter_of_commands_reads_an_index_that_has_it(pool: PgPool) {
+    use commands::columns::{CREATED, ID, PROJECT, SERVICE, SESSION, STATUS};
+    const BY_TIME: &[Column] = &[CREATED, ID];
+    let mut conn = service(&pool).await;
+    let project: i64 = sqlx::query_scalar("select min(project_id) from projects")
+        .fetch_one(&mut *conn)
+        .await
+        .expect("a project");
+    let text = |column, value: &str| Condition::equal(column, Value::Text(value.into()));
+    for (condition, column) in [
+        (text(SERVICE, &format!("forms-{project}")), "service"),
+        (text(STATUS, "refused"), "status"),
+        (
+            Condition::equal(PROJECT, Value::Number(project)),
+            "project_id",
+        ),
+        (Condition::All(vec![]), "org_id"),
+    ] {
+        for start in [
+            Start::First,
+            Start::After(vec![now(), Value::Id(Uuid::max())]),
+        ] {
+            let query = query(vec![condition.clone()], BY_TIME, true, start);
+            let nodes = plan(&mut conn, &commands::SOURCE, &query).await;
+            let at = format!("{condition:?}");
+            check(&nodes, &commands::SOURCE, &["org_id", column], &at);
+        }
+    }
+    // A session's are few: they may be sorted, but not looked for among all.
+    let session = Condition::equal(SESSION, Value::Id(Uuid::from_u128(7)));
+    let query = query(vec![session], BY_TIME, true, Start::First);
+    let nodes = plan(&mut conn, &commands::SOURCE, &query).await;
+    let indexes = nodes.iter().filter_map(|node| node["Index Name"].as_str());
+    assert_eq!(indexes.collect::<Vec<_>>(), ["commands_by_session"]);
 }
 
 #[sqlx::test(migrations = "../../migrations")]

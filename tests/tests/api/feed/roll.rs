@@ -23,6 +23,10 @@ enum Write {
     Batch(Vec<(u8, u8)>),
     /// What a relay says of guests, each with a place in its spool: repeats, late ones, and ids of other guests' events.
     Report(Vec<(u8, u8)>),
+    /// Page a guest from the cloud.
+    Command(u8),
+    /// The relay carries out what it is told to.
+    Carry,
 }
 
 fn write() -> impl Strategy<Value = Write> {
@@ -34,6 +38,8 @@ fn write() -> impl Strategy<Value = Write> {
         name.clone().prop_map(Write::Restore),
         prop::collection::vec((name, 0..4_u8), 1..4).prop_map(Write::Batch),
         prop::collection::vec((0..4_u8, any::<u8>()), 1..6).prop_map(Write::Report),
+        (0..4_u8).prop_map(Write::Command),
+        Just(Write::Carry),
     ]
 }
 
@@ -93,6 +99,16 @@ async fn perform((client, relay): (&Client, &Relay), sessions: &str, write: &Wri
                 })
                 .collect();
             relay.forward(&events).await;
+        }
+        Write::Command(guest) => {
+            let guest = Uuid::from_u128((*guest).into());
+            let page = json!({ "data": { "type": "sessions", "id": guest, "attributes": { "action": "page" } } });
+            client.patch(&format!("/v1/sessions/{guest}"), &page).await;
+        }
+        Write::Carry => {
+            let done = |command: &Value| json!({ "command": command["id"], "status": "done", "at": "2026-11-21T09:05:00Z" });
+            let reports: Vec<Value> = relay.commands(0).await.iter().map(done).collect();
+            relay.report(&reports).await;
         }
     }
 }

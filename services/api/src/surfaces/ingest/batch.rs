@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use rollcall_model::command::CommandReport;
 use rollcall_model::ingest::{Gap, IngestEvent, RelayReport, ServiceReport};
 use rollcall_model::pager::time;
 use rollcall_model::{Kind, Report, Reported};
@@ -16,6 +17,7 @@ use crate::error::ApiError;
 /// Events of a batch, and services, at most.
 pub const MAX_EVENTS: usize = 5_000;
 const MAX_SERVICES: usize = 1_000;
+const MAX_REPORTS: usize = 1_000;
 /// Bytes of a service's name, and of a relay's version.
 const MAX_NAME_BYTES: usize = 200;
 
@@ -27,6 +29,8 @@ struct Envelope<'a> {
     services: Bounded<ServiceReport, MAX_SERVICES>,
     #[serde(borrow, default = "Bounded::none")]
     events: Bounded<&'a RawValue, MAX_EVENTS>,
+    #[serde(borrow, default = "Bounded::none")]
+    reports: Bounded<&'a RawValue, MAX_REPORTS>,
 }
 
 /// The first items of an array, and how many it has.
@@ -41,6 +45,8 @@ pub struct ReadBatch {
     /// Of kinds that are known here.
     pub services: Vec<ServiceReport>,
     pub events: Vec<ReadEvent>,
+    /// Those that could be read: nothing becomes of the others, however often they are sent.
+    pub reports: Vec<CommandReport>,
 }
 
 /// An event by itself.
@@ -75,6 +81,7 @@ pub fn read(json: &[u8]) -> Result<ReadBatch, ApiError> {
     for (count, max, what) in [
         (envelope.events.count, MAX_EVENTS, "events"),
         (envelope.services.count, MAX_SERVICES, "services"),
+        (envelope.reports.count, MAX_REPORTS, "reports"),
     ] {
         if count > max {
             let message = format!(
@@ -105,7 +112,19 @@ pub fn read(json: &[u8]) -> Result<ReadBatch, ApiError> {
         relay: envelope.relay,
         services,
         events: envelope.events.items.into_iter().map(event).collect(),
+        reports: envelope
+            .reports
+            .items
+            .into_iter()
+            .filter_map(report)
+            .collect(),
     })
+}
+
+fn report(raw: &RawValue) -> Option<CommandReport> {
+    let read = serde_json::from_str(raw.get());
+    read.inspect_err(|error| tracing::warn!(%error, "a report of a command cannot be read"))
+        .ok()
 }
 
 fn event(raw: &RawValue) -> ReadEvent {

@@ -4,20 +4,24 @@
 
 pub mod batch;
 mod body;
+pub mod commands;
 pub mod wire;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use rollcall_model::command::CommandReport;
 use rollcall_model::ingest::{Verdict, VerdictStatus, Verdicts};
 use rollcall_model::{Kind, Op, ProjectId, Rejection, SessionChange};
 use rollcall_store::changes::{self, Outcome};
+use rollcall_store::commands::{self as store_commands, Command};
 use rollcall_store::relays::{self, Relay};
 use rollcall_store::services::Standing;
 use rollcall_store::{TenantConn, gaps, services};
 use rollcall_telemetry::SessionChangeLabels;
 use serde_json::json;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use self::batch::{ReadBatch, ReadEvent, Refusal, What};
 use crate::App;
@@ -59,15 +63,7 @@ pub async fn forward_events(
         ..asked.style()?
     };
     // Before the body: a stranger's is not read.
-    let relay = app
-        .db
-        .tenant(who.org, async |tx| {
-            relays::find_by_key(tx, &who.key_id)
-                .await
-                .map_err(ApiError::from)
-        })
-        .await?
-        .ok_or_else(not_a_relay)?;
+    let relay = find_relay(&app, &who).await?;
     let body = body::read(&app, &req, payload).await?;
     let batch = batch::read(&body.bytes)?;
     drop(body.bytes);
@@ -89,11 +85,15 @@ pub async fn forward_events(
         .body(bytes))
 }
 
-fn not_a_relay() -> ApiError {
-    ApiError::Forbidden(Problem::new(
-        "not_a_relay",
-        "this key is no relay's; make a relay with `rollcall-api admin relay create`, and use the key that it prints",
-    ))
+/// The relay whose key it is.
+async fn find_relay(app: &App, who: &Principal) -> Result<Relay, ApiError> {
+    let find = async |tx: &mut TenantConn| relays::find_by_key(tx, &who.key_id).await;
+    app.db.tenant(who.org, find).await?.ok_or_else(|| {
+        ApiError::Forbidden(Problem::new(
+            "not_a_relay",
+            "this key is no relay's; make a relay with `rollcall-api admin relay create`, and use the key that it prints",
+        ))
+    })
 }
 
 /// A relay that sets events aside needs someone to look.
@@ -144,6 +144,8 @@ impl<'a> Writer<'a> {
         batch: ReadBatch,
     ) -> Result<Vec<Verdict>, ApiError> {
         let own = self.own_services(tx, &batch).await?;
+        // Before the sessions: locks are taken in this order.
+        let finished = self.finished(tx, batch.reports).await?;
         let mut verdicts: Vec<Verdict> = Vec::with_capacity(batch.events.len());
         let (mut changes, mut changed) = (Vec::new(), Vec::new());
         let (mut new_gaps, mut gaps_at) = (Vec::new(), Vec::new());
@@ -173,10 +175,19 @@ impl<'a> Writer<'a> {
                 }
             }
         }
+        let notes = finished.iter().filter_map(|(command, report)| {
+            command.reported_note(self.who.org, report, (&self.who.key_id, self.now))
+        });
+        changes.extend(notes);
         let outcomes = changes::apply(tx, &changes).await?;
-        for (at, outcome) in changed.into_iter().zip(outcomes) {
-            settle(app, outcome, &mut verdicts[at])?;
+        let mut outcomes = outcomes.into_iter();
+        for (at, outcome) in changed.into_iter().zip(outcomes.by_ref()) {
+            verdicts[at] = settle(app, outcome, verdicts[at].id)?;
         }
+        for outcome in outcomes {
+            settle(app, outcome, Uuid::nil())?;
+        }
+        store_commands::finish(tx, &finished).await?;
         let mut stored: HashSet<_> = gaps::insert(tx, &new_gaps).await?.into_iter().collect();
         for (at, gap) in gaps_at.into_iter().zip(new_gaps) {
             if !stored.remove(&(gap.service, gap.id)) {
@@ -196,6 +207,25 @@ impl<'a> Writer<'a> {
         services::note_standing(tx, &standings).await?;
         relays::note_report(tx, self.relay.id, &batch.relay).await?;
         Ok(verdicts)
+    }
+
+    /// The relay's commands that end by these reports, locked; of several reports of one the first.
+    async fn finished(
+        &self,
+        tx: &mut TenantConn,
+        reports: Vec<CommandReport>,
+    ) -> Result<Vec<(Command, CommandReport)>, ApiError> {
+        let mut first: HashMap<Uuid, CommandReport> = HashMap::new();
+        for report in reports {
+            first.entry(report.command).or_insert(report.kept(self.now));
+        }
+        let ids: Vec<Uuid> = first.keys().copied().collect();
+        let held = store_commands::lock_unreported(tx, self.relay.id, &ids).await?;
+        let pair = |command: Command| {
+            let report = first.remove(&command.id)?;
+            Some((command, report))
+        };
+        Ok(held.into_iter().filter_map(pair).collect())
     }
 
     /// The services of the batch that are the relay's, made where they are new.
@@ -244,7 +274,8 @@ impl<'a> Writer<'a> {
 }
 
 /// Says what became of an event, and counts it.
-fn settle(app: &App, outcome: Outcome, verdict: &mut Verdict) -> Result<(), ApiError> {
+fn settle(app: &App, outcome: Outcome, id: Uuid) -> Result<Verdict, ApiError> {
+    let mut verdict = verdict(id, VerdictStatus::Stored);
     let label = match outcome {
         Outcome::Applied { event, .. } => event.as_str(),
         Outcome::Repeat { .. } => {
@@ -254,7 +285,7 @@ fn settle(app: &App, outcome: Outcome, verdict: &mut Verdict) -> Result<(), ApiE
         Outcome::Rejected(Rejection::EventTaken) => {
             let detail = "an event of another session has this id; an event's id follows from its spool, service and \
                           sequence";
-            *verdict = refused(
+            verdict = refused(
                 verdict.id,
                 Refusal {
                     code: "event_taken",
@@ -281,10 +312,10 @@ fn settle(app: &App, outcome: Outcome, verdict: &mut Verdict) -> Result<(), ApiE
         .session_changes_total
         .get_or_create(&labels)
         .inc();
-    Ok(())
+    Ok(verdict)
 }
 
-fn verdict(id: uuid::Uuid, status: VerdictStatus) -> Verdict {
+fn verdict(id: Uuid, status: VerdictStatus) -> Verdict {
     Verdict {
         id,
         status,
@@ -293,7 +324,7 @@ fn verdict(id: uuid::Uuid, status: VerdictStatus) -> Verdict {
     }
 }
 
-fn refused(id: uuid::Uuid, refusal: Refusal) -> Verdict {
+fn refused(id: Uuid, refusal: Refusal) -> Verdict {
     Verdict {
         code: Some(refusal.code.to_owned()),
         detail: Some(refusal.detail),

@@ -34,7 +34,11 @@ use uuid::Uuid;
             "spool": "3b241101-e2bb-4255-8caf-4136c566a962", "sequence": 3, "at": "2026-11-21T09:06:00Z", "type": "gap",
             "gap": { "events": 3, "since": "2026-11-21T08:00:00Z", "until": "2026-11-21T08:10:00Z", "reason": "the spool was full" }
         }
-    ]
+    ],
+    "reports": [{
+        "command": "0197d8a4-6f0e-7c65-9d1c-5d2b8f6f0a11", "status": "done", "at": "2026-11-21T09:05:00.12Z", "code": "2.04",
+        "answer": { "sessions": [{ "id": 7, "number": 12, "state": "paged" }] }
+    }]
 }))]
 pub struct Batch {
     relay: RelayReport,
@@ -43,6 +47,10 @@ pub struct Batch {
     /// At most 5,000. May be empty: then the relay only says that it is there.
     #[schema(max_items = 5000)]
     events: Option<Vec<IngestEvent>>,
+    /// What became of commands: at most 1,000. Of one command the first that comes counts; what is said of commands that are not
+    /// the relay's is passed over.
+    #[schema(max_items = 1000)]
+    reports: Option<Vec<CommandReport>>,
 }
 
 /// A relay about itself.
@@ -188,6 +196,73 @@ pub struct Verdict {
     code: Option<String>,
     /// The same in a sentence.
     detail: Option<String>,
+}
+
+/// What became of a command.
+#[derive(ToSchema)]
+pub struct CommandReport {
+    /// The command's id.
+    command: Uuid,
+    /// `done`: the transmitter did it. `refused`: it would not. `expired`: it did not reach the transmitter in its time.
+    /// `unknown`: it may have been done or not.
+    #[schema(pattern = "^(done|refused|expired|unknown)$")]
+    status: String,
+    /// When it ended, by the relay's clock.
+    #[schema(format = DateTime)]
+    at: String,
+    /// The transmitter's own answer: its CoAP code.
+    code: Option<String>,
+    /// The transmitter's own answer: its body. One of more than 16 KiB is not kept.
+    answer: Option<serde_json::Value>,
+    /// In words, where it was not done.
+    detail: Option<String>,
+}
+
+/// What a relay's services are to do.
+#[derive(ToSchema)]
+#[schema(as = RelayCommands, example = json!({ "commands": [
+    {
+        "id": "0197d8a4-6f0e-7c65-9d1c-5d2b8f6f0a11", "service": "front-desk", "created": "2026-11-21T09:05:00Z",
+        "expires": "2026-11-21T09:06:00Z", "order": "page", "session": "7f1d8a52-5d0c-4a33-9d0e-2f7f6f1d9b11", "number": 12,
+        "page_mode": "Flash30Sec"
+    }
+] }))]
+pub struct Commands {
+    /// Oldest first; of one service in the order in which they were given.
+    #[schema(max_items = 100)]
+    commands: Vec<Command>,
+}
+
+/// Something for a service to do.
+#[derive(ToSchema)]
+#[schema(as = RelayCommand)]
+pub struct Command {
+    /// By which a repeat is recognized.
+    id: Uuid,
+    service: String,
+    #[schema(format = DateTime)]
+    created: String,
+    /// It must not be carried out after this.
+    #[schema(format = DateTime)]
+    expires: String,
+    #[schema(pattern = "^(create|page|clear|remove)$")]
+    order: String,
+    /// The pager's number.
+    #[schema(minimum = 1, maximum = 65535)]
+    number: u16,
+    /// The transmitter's `uuid` of the session that is meant: where the pager has another one, nothing is to be done. Of all but
+    /// `create`.
+    session: Option<Uuid>,
+    /// Of `page`.
+    page_mode: Option<String>,
+    /// Of `page`.
+    message: Option<String>,
+    /// Seconds. Of `create`.
+    goal: Option<u32>,
+    /// Of `create`.
+    label: Option<String>,
+    /// Of `create`.
+    party_size: Option<u32>,
 }
 
 /// RFC 3339; the time is in UTC.

@@ -139,15 +139,7 @@ impl<T> Collection<T> {
 /// The answer: in the form asked for, with the members asked for; or 304, where the client holds these very bytes.
 pub fn answer(asked: &Asked, document: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let style = asked.style()?;
-    let bytes = if asked.fields.is_empty() {
-        style.json(document)
-    } else {
-        serde_json::to_value(document).and_then(|mut value| {
-            prune_document(&mut value, asked);
-            style.json(&value)
-        })
-    };
-    let bytes = bytes.map_err(|error| anyhow::Error::new(error).context("write a document"))?;
+    let bytes = written(asked, document)?;
     let hash = digest(&SHA256, &bytes);
     let tag = EntityTag::new_strong(HEXLOWER.encode(&hash.as_ref()[..16]));
     let mut response = HttpResponse::Ok();
@@ -164,6 +156,20 @@ pub fn answer(asked: &Asked, document: &impl Serialize) -> Result<HttpResponse, 
             .finish());
     }
     Ok(response.content_type(style.media_type).body(bytes))
+}
+
+/// A document in the form asked for, with the members asked for.
+pub fn written(asked: &Asked, document: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    let style = asked.style()?;
+    let bytes = if asked.fields.is_empty() {
+        style.json(document)
+    } else {
+        serde_json::to_value(document).and_then(|mut value| {
+            prune_document(&mut value, asked);
+            style.json(&value)
+        })
+    };
+    Ok(bytes.map_err(|error| anyhow::Error::new(error).context("write a document"))?)
 }
 
 /// Leaves what `fields[type]` names of every resource of a document.

@@ -2,7 +2,7 @@
 
 use rollcall_model::ProjectId;
 use rollcall_store::listing::{Column, Comparison, Condition, Order, Value};
-use rollcall_store::{events, relays, services, sessions};
+use rollcall_store::{commands, events, relays, services, sessions};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -239,6 +239,48 @@ impl ServiceFilters {
     }
 }
 
+/// Which commands.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CommandFilters {
+    /// Commands to this service.
+    #[serde(rename = "filter[service]")]
+    service: Option<String>,
+    /// Commands that stand so.
+    #[serde(rename = "filter[status]")]
+    #[param(example = "queued")]
+    status: Option<String>,
+    /// Commands of the session with this id: Rollcall's own, a UUID.
+    #[serde(rename = "filter[session]")]
+    #[param(format = Uuid)]
+    session: Option<String>,
+    /// Commands of the project with this number.
+    #[serde(rename = "filter[project]")]
+    #[param(value_type = Option<i64>, minimum = 1)]
+    project: Option<String>,
+}
+
+impl CommandFilters {
+    /// The conditions, the credential's reach among them, and the order: newest first.
+    pub fn read(&self, who: &Principal) -> Result<(Vec<Condition>, Order), ApiError> {
+        use commands::columns::{CREATED, ID, PROJECT, SERVICE, SESSION, STATUS};
+        let mut conditions: Vec<Condition> = reach(who, PROJECT).into_iter().collect();
+        conditions.extend(self.service.as_deref().map(|service| is(SERVICE, service)));
+        conditions.extend(self.status.as_deref().map(|status| is(STATUS, status)));
+        if let Some(number) = &self.project {
+            conditions.push(is_project(PROJECT, number)?);
+        }
+        if let Some(text) = &self.session {
+            conditions.push(is_session(SESSION, text)?);
+        }
+        let order = Order {
+            columns: &[CREATED, ID],
+            descending: true,
+        };
+        Ok((conditions, order))
+    }
+}
+
 /// Which events.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -280,9 +322,7 @@ impl EventFilters {
             conditions.push(is_project(PROJECT, number)?);
         }
         if let Some(text) = &self.session {
-            let id = uuid::Uuid::try_parse(text)
-                .map_err(|_| invalid("filter[session]", "must be a session's id, a UUID"))?;
-            conditions.push(Condition::equal(SESSION, Value::Id(id)));
+            conditions.push(is_session(SESSION, text)?);
         }
         Ok(conditions)
     }
@@ -315,6 +355,12 @@ fn is_project(column: Column, text: &str) -> Result<Condition, ApiError> {
         .parse()
         .map_err(|_| invalid("filter[project]", "must be a project's number, from 1"))?;
     Ok(Condition::equal(column, Value::Number(number.get())))
+}
+
+fn is_session(column: Column, text: &str) -> Result<Condition, ApiError> {
+    let id = uuid::Uuid::try_parse(text)
+        .map_err(|_| invalid("filter[session]", "must be a session's id, a UUID"))?;
+    Ok(Condition::equal(column, Value::Id(id)))
 }
 
 fn boolean(name: &'static str, text: &str) -> Result<bool, ApiError> {

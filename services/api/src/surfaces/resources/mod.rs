@@ -2,6 +2,7 @@
 
 pub mod asked;
 mod attachments;
+mod commands;
 pub mod cursor;
 mod document;
 mod events;
@@ -36,12 +37,18 @@ pub(super) fn routes(cfg: &mut ServiceConfig) {
             .service(root::get_root)
             .service(sessions::list_all_sessions)
             .service(sessions::get_session)
+            .service(commands::give::command_session)
             .service(sessions::list_session_service_names)
             .service(sessions::list_session_services)
             .service(sessions::list_session_attachments)
             .service(events::list_session_events)
             .service(services::list_services)
             .service(services::get_service)
+            .service(commands::give::create_service_session)
+            .service(commands::list_commands)
+            .service(commands::get_command)
+            // Before the relay that would be called so.
+            .service(ingest::commands::fetch_commands)
             .service(relays::list_relays)
             .service(relays::get_relay)
             .service(relays::list_relay_services)

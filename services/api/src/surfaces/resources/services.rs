@@ -19,7 +19,7 @@ use crate::error::ApiError;
 /// A service in a path.
 #[derive(Deserialize)]
 pub struct ServicePath {
-    service: String,
+    pub service: String,
 }
 
 /// List services
@@ -103,14 +103,17 @@ pub async fn get_service(
         .rows
         .first()
         .filter(|service| service.name == path.service);
-    let service = service.ok_or_else(|| {
-        ApiError::not_found(
-            "service_not_found",
-            "there is no such service in this key's reach",
-        )
-    })?;
+    let service = service.ok_or_else(no_service)?;
     answer(
         &asked,
         &Document::of(&asked, ServiceResource::of(service, &asked.base)),
+    )
+}
+
+/// The error for a service that is not there.
+pub fn no_service() -> ApiError {
+    ApiError::not_found(
+        "service_not_found",
+        "there is no such service in this key's reach",
     )
 }

@@ -56,7 +56,8 @@ pub struct EventRelationships {
 #[derive(Serialize, ToSchema)]
 pub struct EventAttributes {
     /// What happened: `created`, `replaced`, `updated`, `attached`, `detached`, `deleted` or `restored` to a form; `created`,
-    /// `paged`, `cleared`, `removed` or `updated` to a pager.
+    /// `paged`, `cleared`, `removed` or `updated` to a pager; `commanded` or `command_finished` where the cloud gave a command,
+    /// which changes nothing of the session by itself.
     pub event_type: String,
     /// What the session is one of.
     pub kind: &'static str,
@@ -74,7 +75,9 @@ pub struct EventAttributes {
     /// The session as it was after the event.
     pub session: SessionResource,
     /// What the source said of the change itself. Of a relay's event `at`, when it happened by the relay's clock, and
-    /// `sequence`, its place in the relay's spool; one that came after a later one changed nothing.
+    /// `sequence`, its place in the relay's spool; one that came after a later one changed nothing. Of a command `command`, its
+    /// id, and `action`; when given `expires`, and with it `pageMode` and `message`; at its end `status`, and of the relay's
+    /// report `at`, `code` and `detail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub context: Option<serde_json::Value>,

@@ -2,6 +2,7 @@
 //! kind of session or its source does not know is absent.
 
 mod attachment;
+mod command;
 mod event;
 mod project;
 mod relay;
@@ -9,6 +10,7 @@ mod service;
 mod session;
 
 pub use attachment::AttachmentResource;
+pub use command::{CommandResource, NewSession, SessionAction};
 pub use event::EventResource;
 pub use project::ProjectResource;
 pub use relay::RelayResource;
