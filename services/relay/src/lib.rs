@@ -8,6 +8,7 @@ mod hosted;
 mod metrics;
 mod mirrored;
 mod monitor;
+mod orders;
 pub mod simulate;
 pub mod spool;
 pub mod status;
@@ -70,7 +71,8 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let spool = Spool::open(&path, max_bytes, config.transmitters.len())?;
+        let mut spool = Spool::open(&path, max_bytes, config.transmitters.len())?;
+        spool.give_up_unfinished()?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)
             .await
@@ -106,6 +108,11 @@ impl Relay {
             spool,
             path,
             hosts,
+            boxes: config
+                .boxes
+                .iter()
+                .map(|config| config.name.clone())
+                .collect(),
             mirrors,
             queue: shared.queue,
             jobs: work,
@@ -213,6 +220,13 @@ fn start_lanes(
     for lane in [Lane::Live, Lane::Backlog] {
         tasks.spawn(forwarder.clone().run(lane));
     }
+    let (url, key) = (cloud.url.clone(), cloud.key()?);
+    tasks.spawn(orders::fetch(
+        forwarder.client.clone(),
+        url,
+        key,
+        jobs.clone(),
+    ));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod cloud;
+mod commands;
 mod life;
 mod loss;
 mod mirror;

@@ -24,6 +24,8 @@ pub(super) struct Body {
     pub is_packed: bool,
     /// The statistics that it tells, by service.
     pub told: HashMap<String, PagerStatistics>,
+    /// Commands whose reports it carries.
+    pub reported: Vec<uuid::Uuid>,
 }
 
 impl Forwarder {
@@ -46,9 +48,10 @@ impl Forwarder {
             },
             services,
             events: events.context("read an event of the spool")?,
-            reports: Vec::new(),
+            reports: self.queue.reports()?,
         };
         let bytes = serde_json::to_vec(&batch).context("write a batch")?;
+        let reported = batch.reports.iter().map(|report| report.command).collect();
         let is_packed = bytes.len() >= COMPRESS_FROM;
         let bytes = if is_packed {
             zstd::encode_all(&bytes[..], COMPRESSION).context("compress a batch")?
@@ -59,6 +62,7 @@ impl Forwarder {
             bytes,
             is_packed,
             told,
+            reported,
         })
     }
 

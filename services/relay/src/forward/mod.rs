@@ -107,8 +107,14 @@ impl Forwarder {
             let news = self.news.notified();
             let this = self.clone();
             let most = course.most;
-            let batch = match spawn_blocking(move || this.queue.take(lane, most)).await {
-                Ok(Ok(batch)) => batch,
+            let look = move || {
+                let has_reports = !this.queue.reports()?.is_empty();
+                this.queue
+                    .take(lane, most)
+                    .map(|batch| (batch, has_reports))
+            };
+            let (batch, has_reports) = match spawn_blocking(look).await {
+                Ok(Ok(found)) => found,
                 Ok(Err(error)) => {
                     tracing::error!(error = format!("{error:#}"), "the spool could not be read");
                     tokio::time::sleep(LONGEST_PAUSE).await;
@@ -116,7 +122,7 @@ impl Forwarder {
                 }
                 Err(_) => return,
             };
-            let greets = lane == Lane::Live && greeted.elapsed() >= GREET_EVERY;
+            let greets = lane == Lane::Live && (greeted.elapsed() >= GREET_EVERY || has_reports);
             if batch.events.is_empty() && !greets {
                 let _ = tokio::time::timeout(Duration::from_secs(1), news).await;
                 continue;
@@ -271,6 +277,10 @@ impl Forwarder {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(body.told);
+            if !body.reported.is_empty() {
+                let jobs = self.jobs.clone();
+                let _ = spawn_blocking(move || jobs.send(Job::Told(body.reported))).await;
+            }
             self.metrics.batches_total.inc();
             self.metrics
                 .events_forwarded_total

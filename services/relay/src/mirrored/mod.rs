@@ -17,15 +17,18 @@ use rollcall_coap::driver::App;
 use rollcall_coap::{
     Call, CallId, Code, Endpoint, Event, Failure, Receipt, RequestId, Response, Time,
 };
+use rollcall_model::command::{Command as Ordered, CommandReport, CommandStatus};
 use rollcall_model::ingest::Happening;
 use rollcall_pager::mirror::{Learned, Mirror, MirrorDelta, Unread};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 pub use facade::{Facade, FacadeCommand};
 
 use crate::hosted::Owned;
 use crate::metrics::Metrics;
+use crate::orders;
 use crate::spool::Job;
 use crate::wire;
 
@@ -57,6 +60,8 @@ pub enum Command {
         place: usize,
         learnt: Box<Learnt>,
     },
+    /// Something that the cloud wants a box to do.
+    Order(Box<Ordered>),
     /// A request for a box, from who asks its mirror.
     Pass {
         place: usize,
@@ -109,6 +114,7 @@ enum Errand {
     Observe(usize),
     Read(usize),
     Pass((mpsc::Sender<FacadeCommand>, RequestId)),
+    Order(Uuid),
 }
 
 /// All mirrored boxes of a relay.
@@ -337,8 +343,47 @@ impl Mirrors {
             Some(Errand::Pass((facade, id))) => {
                 let _ = facade.try_send(FacadeCommand::Passed(id, outcome));
             }
+            Some(Errand::Order(id)) => self.report(orders::outcome(id, &outcome)),
             None => {}
         }
+    }
+
+    fn report(&mut self, report: CommandReport) {
+        if self.jobs.try_send(Job::Reported(Box::new(report))).is_err() {
+            // It counts as unknown at the next start, and in the cloud when its time is over.
+            tracing::warn!("the spool is too busy to take the report of a command");
+        }
+    }
+
+    /// Carries a command out: once, for it is on the disk as begun.
+    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: &Ordered) {
+        let Some(held) = self.boxes.iter().find(|held| held.name == command.service) else {
+            return;
+        };
+        let is_there = orders::meant(&command.order).is_none_or(|(uuid, number)| {
+            held.mirror
+                .guests()
+                .any(|guest| guest.is_active() && guest.uuid == uuid && guest.number == number)
+        });
+        if !is_there {
+            let text = "the session is over: its pager has another one, or none";
+            return self.report(orders::not_done(command, CommandStatus::Refused, text));
+        }
+        if held.observation.is_none() || held.must_read {
+            let text = "the box is away, or was not read yet";
+            return self.report(orders::not_done(command, CommandStatus::Refused, text));
+        }
+        let request = orders::request(&command.order);
+        let call = Call {
+            path: request.path,
+            query: request.query,
+            content_format: request.content_format,
+            payload: request.payload,
+            patience: Duration::from_secs(20),
+            ..Call::new(request.code, "")
+        };
+        let id = endpoint.call(now, held.address, call);
+        self.errands.insert(id, Errand::Order(command.id));
     }
 
     /// One of the two lists is there.
@@ -452,6 +497,7 @@ impl App for Mirrors {
             Command::NotStored { place, learnt } => {
                 self.boxes[place].again.push((now + STORE_AGAIN, *learnt));
             }
+            Command::Order(command) => self.order(endpoint, now, &command),
             Command::Pass {
                 place,
                 request,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a change of state and the event that tells of it are committed together, and nothing is acknowledged before.
 
+mod commands;
 mod events;
 mod queue;
 mod recover;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use uuid::Uuid;
 
-pub use queue::{Batch, Lane, Queue, Queued, count, oldest};
+pub use queue::{Batch, Lane, Queue, Queued, Waiting, count, oldest};
 pub use recover::recover;
 pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
 
@@ -50,6 +51,11 @@ const SCHEMA: &str = "
     create table set_aside (
         position integer primary key, at text not null, body text not null, code text not null, detail text not null
     ) strict;
+    -- Commands of the cloud that were begun, each with its report once there is one. Those that the cloud has are kept a while, so
+    -- that a repeat is recognized.
+    create table commands (
+        id text primary key, begun_at integer not null, body text not null, report text, is_told integer not null default 0
+    ) strict, without rowid;
     create table contact (only integer primary key check (only = 1), at text not null) strict;
 ";
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
+use rollcall_model::command::CommandReport;
 use rusqlite::{Connection, params};
 
 use super::Spool;
@@ -152,6 +153,15 @@ impl Queue {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         oldest(&connection)
+    }
+
+    /// Reports of commands that the cloud does not have yet.
+    pub fn reports(&self) -> Result<Vec<CommandReport>> {
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        super::commands::reports(&connection)
     }
 
     /// Events that the cloud refused.

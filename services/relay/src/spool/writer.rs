@@ -4,6 +4,7 @@
 //! Invariant: answers and notifications leave after the commit; where it fails, everything is as before and each caller
 //! is told.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rollcall_coap::RequestId;
+use rollcall_model::command::{Command as OrderedCommand, CommandReport};
 use rollcall_pager::{Effects, Now, Reply, Transmitter};
 use rusqlite::{Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
+use super::commands;
 use super::events::{self, Moved};
-use super::{Queue, Spool};
+use super::{Queue, Spool, Waiting};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
 use crate::mirrored::{self, Learnt};
@@ -77,6 +80,12 @@ pub enum Job {
     Delivered(Delivery),
     /// What was learned of a mirrored box.
     Learnt(Box<Learnt>),
+    /// The cloud wants something done.
+    Ordered(Box<OrderedCommand>),
+    /// A box has answered to a command, or has not.
+    Reported(Box<CommandReport>),
+    /// The cloud has these reports.
+    Told(Vec<Uuid>),
     /// Write what there is, and end.
     Stop,
 }
@@ -85,6 +94,8 @@ pub struct Writer {
     pub spool: Spool,
     pub path: PathBuf,
     pub hosts: Vec<Host>,
+    /// The services of mirrored boxes.
+    pub boxes: HashSet<String>,
     /// The mirrors' loop, which acknowledges to the boxes.
     pub mirrors: Option<mpsc::Sender<mirrored::Command>>,
     pub queue: Arc<Queue>,
@@ -107,6 +118,9 @@ struct Outcome {
     notifications: Vec<(usize, Vec<News>)>,
     pages: usize,
     delivered: Vec<Delivery>,
+    /// Commands for boxes, which are on the disk by then.
+    orders: Vec<OrderedCommand>,
+    has_reports: bool,
     touched: Vec<usize>,
     moved: Moved,
 }
@@ -206,56 +220,28 @@ impl Writer {
             .connection
             .transaction_with_behavior(TransactionBehavior::Deferred)
             .context("begin")?;
-        let mut outcome = Outcome::default();
-        let spool = self.spool.id;
-        for (place, host) in self.hosts.iter_mut().enumerate() {
-            if host.working.next_tick(now).is_some_and(|due| due.is_zero()) {
-                let effects = host.working.tick(now);
-                store(&tx, spool, place, host, &effects, now, &mut outcome)?;
-            }
-        }
+        let mut step = Step {
+            spool: self.spool.id,
+            now,
+            hosts: &mut self.hosts,
+            boxes: &self.boxes,
+            outcome: Outcome::default(),
+        };
+        step.tick(&tx)?;
         for job in jobs {
-            match job {
-                Job::Request {
-                    host: place,
-                    worker,
-                    id,
-                    request,
-                } => {
-                    let host = &mut self.hosts[place];
-                    let reply = host.working.handle(request.borrow(), now, Uuid::new_v4);
-                    store(&tx, spool, place, host, &reply.effects, now, &mut outcome)?;
-                    outcome.answers.push((place, worker, id, reply));
-                }
-                Job::Delivered(delivery) => {
-                    events::settle(&tx, spool, &delivery, &mut outcome.moved)?;
-                    outcome.delivered.push(delivery);
-                }
-                Job::Learnt(_) | Job::Stop => {}
-            }
+            step.run(&tx, job)?;
         }
+        let (mut outcome, spool) = (step.outcome, step.spool);
         for learnt in learnt {
             learn(&tx, spool, learnt, &mut outcome.moved)?;
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
         let mut waiting = queue.waiting();
-        let added: i64 = outcome
-            .moved
-            .services
-            .iter()
-            .map(|(_, _, bytes)| bytes)
-            .sum();
-        let bytes = waiting.bytes().saturating_add_signed(added);
-        let held = waiting.bytes().max(LEAST_BYTES);
-        let max_bytes = if self.is_disk_low {
-            held.min(self.max_bytes)
-        } else {
-            self.max_bytes
+        let limit = Limit {
+            max_bytes: self.max_bytes,
+            is_disk_low: self.is_disk_low,
         };
-        if added > 0 && bytes > max_bytes {
-            let surplus = bytes - max_bytes;
-            events::drop_oldest(&tx, spool, surplus, &waiting.in_flight, &mut outcome.moved)?;
-        }
+        limit.keep(&tx, spool, &waiting, &mut outcome.moved)?;
         tx.commit().context("commit")?;
         for (service, events, bytes) in &outcome.moved.services {
             let (held_events, held_bytes) = waiting.services.entry(service.clone()).or_default();
@@ -301,7 +287,10 @@ impl Writer {
         for delivery in outcome.delivered {
             let _ = delivery.done.send(());
         }
-        if added > 0 {
+        for command in outcome.orders {
+            self.tell_mirrors(mirrored::Command::Order(Box::new(command)));
+        }
+        if added > 0 || outcome.has_reports {
             self.news.notify_waiters();
         }
     }
@@ -332,7 +321,7 @@ fn asker(job: &Job) -> Option<(usize, usize, RequestId)> {
         Job::Request {
             host, worker, id, ..
         } => Some((*host, *worker, *id)),
-        Job::Delivered(_) | Job::Learnt(_) | Job::Stop => None,
+        _ => None,
     }
 }
 
@@ -435,4 +424,124 @@ fn learn(tx: &Transaction<'_>, spool: Uuid, learnt: &Learnt, moved: &mut Moved) 
         events::append(tx, spool, name, *at, happening.clone(), moved)?;
     }
     Ok(())
+}
+
+/// What events may take.
+struct Limit {
+    max_bytes: u64,
+    is_disk_low: bool,
+}
+
+impl Limit {
+    /// Makes room for what was added, where there is too much.
+    fn keep(
+        &self,
+        tx: &Transaction<'_>,
+        spool: Uuid,
+        waiting: &Waiting,
+        moved: &mut Moved,
+    ) -> Result<()> {
+        let added: i64 = moved.services.iter().map(|(_, _, bytes)| bytes).sum();
+        let bytes = waiting.bytes().saturating_add_signed(added);
+        let held = waiting.bytes().max(LEAST_BYTES);
+        let max_bytes = if self.is_disk_low {
+            held.min(self.max_bytes)
+        } else {
+            self.max_bytes
+        };
+        if added > 0 && bytes > max_bytes {
+            events::drop_oldest(tx, spool, bytes - max_bytes, &waiting.in_flight, moved)?;
+        }
+        Ok(())
+    }
+}
+
+/// The jobs of one transaction.
+struct Step<'a> {
+    spool: Uuid,
+    now: Now,
+    hosts: &'a mut [Host],
+    boxes: &'a HashSet<String>,
+    outcome: Outcome,
+}
+
+impl Step<'_> {
+    /// Does what transmitters have to do by themselves.
+    fn tick(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        for (place, host) in self.hosts.iter_mut().enumerate() {
+            if host
+                .working
+                .next_tick(self.now)
+                .is_some_and(|due| due.is_zero())
+            {
+                let effects = host.working.tick(self.now);
+                store(
+                    tx,
+                    self.spool,
+                    place,
+                    host,
+                    &effects,
+                    self.now,
+                    &mut self.outcome,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, tx: &Transaction<'_>, job: Job) -> Result<()> {
+        match job {
+            Job::Request {
+                host: place,
+                worker,
+                id,
+                request,
+            } => {
+                let host = &mut self.hosts[place];
+                let reply = host
+                    .working
+                    .handle(request.borrow(), self.now, Uuid::new_v4);
+                store(
+                    tx,
+                    self.spool,
+                    place,
+                    host,
+                    &reply.effects,
+                    self.now,
+                    &mut self.outcome,
+                )?;
+                self.outcome.answers.push((place, worker, id, reply));
+            }
+            Job::Delivered(delivery) => {
+                events::settle(tx, self.spool, &delivery, &mut self.outcome.moved)?;
+                self.outcome.delivered.push(delivery);
+            }
+            Job::Ordered(command) => {
+                if let Some((place, effects)) = commands::order(tx, self.hosts, &command, self.now)?
+                {
+                    store(
+                        tx,
+                        self.spool,
+                        place,
+                        &self.hosts[place],
+                        &effects,
+                        self.now,
+                        &mut self.outcome,
+                    )?;
+                } else if self.boxes.contains(&command.service) {
+                    self.outcome
+                        .orders
+                        .extend(commands::begin_at_box(tx, *command)?);
+                }
+                self.outcome.has_reports = true;
+            }
+            Job::Reported(report) => {
+                commands::finish(tx, &report)?;
+                self.outcome.has_reports = true;
+            }
+            Job::Told(ids) => commands::told(tx, &ids)?,
+            Job::Learnt(_) | Job::Stop => {}
+        }
+        Ok(())
+    }
 }

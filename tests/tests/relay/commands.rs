@@ -1,0 +1,205 @@
+//! Pages from the cloud: carried out once, answered with what the transmitter says.
+
+use rollcall_coap::Code;
+use rollcall_tests::{CoapClient, Edge, SimulatedBox, TestApp};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::{eventually, history, sessions};
+
+/// The one session of a service.
+async fn guest(app: &TestApp, service: &str) -> Value {
+    eventually("a guest", async || sessions(app, service).await.pop()).await
+}
+
+/// Orders an action, and waits for its result.
+async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
+    let id = session["id"].as_str().expect("an id");
+    let body = json!({"data": {"type": "sessions", "id": id, "attributes": {"action": action}}});
+    let path = format!("/v1/sessions/{id}?{query}");
+    let answer =
+        rollcall_tests::send(app.admin.request(reqwest::Method::PATCH, &path).json(&body)).await;
+    assert!(
+        answer.status == 200 || answer.status == 202,
+        "{} {}",
+        answer.status,
+        answer.text()
+    );
+    answer.json()["data"].clone()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_guest_is_paged_from_the_cloud(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut edge = Edge::of(&app, &["desk"]).await;
+    edge.start(Some(&app.url)).await;
+    let mut stand = edge.client(0).await;
+    stand.post("/v1/sessions", r#"{"number":7}"#).await;
+    let session = guest(&app, "desk").await;
+    let done = order(&app, &session, "page", "wait=20").await;
+    assert_eq!(
+        (&done["attributes"]["status"], &done["attributes"]["code"]),
+        (&json!("done"), &json!("2.04")),
+        "{done}"
+    );
+    assert_eq!(
+        done["attributes"]["answer"]["sessions"][0]["state"],
+        "paged"
+    );
+    assert_eq!(
+        stand.get("/v1/sessions?number=7").await.json()["sessions"][0]["state"],
+        "paged"
+    );
+    let done = order(&app, &session, "clear", "wait=20").await;
+    assert_eq!(done["attributes"]["status"], "done");
+    assert_eq!(
+        stand.get("/v1/sessions?number=7").await.code,
+        Code::NOT_FOUND
+    );
+    let body = json!({"data": {"type": "sessions", "attributes": {"number": 12, "label": "Ann"}}});
+    let created = app
+        .admin
+        .post("/v1/services/desk/sessions?wait=20", &body)
+        .await
+        .json();
+    assert_eq!(created["data"]["attributes"]["code"], "2.01", "{created}");
+    assert_eq!(
+        stand.get("/v1/sessions?number=12").await.json()["sessions"][0]["label"],
+        "Ann"
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_killed_relay_pages_nobody_twice(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut edge = Edge::of(&app, &["desk"]).await;
+    edge.start(Some(&app.url)).await;
+    let mut stand = edge.client(0).await;
+    stand.post("/v1/sessions", r#"{"number":7}"#).await;
+    let session = guest(&app, "desk").await;
+    let mut orders = Vec::new();
+    for round in 0..6_u64 {
+        orders.push(
+            order(&app, &session, "page", "ttl=600").await["id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(7 * round)).await;
+        edge.kill();
+        edge.start(Some(&app.url)).await;
+    }
+    for id in &orders {
+        let path = format!("/v1/commands/{id}");
+        let ended = eventually("an end", async || {
+            let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
+            Some(command).filter(|command| command["finished"].is_string())
+        });
+        assert_eq!(ended.await["status"], "done");
+    }
+    edge.drained().await;
+    let types = history(&app, &session, "state").await;
+    let events = crate::list(
+        &app.reader,
+        &format!("/v1/sessions/{}/events", session["id"].as_str().unwrap()),
+    )
+    .await;
+    let paged = events
+        .iter()
+        .filter(|event| event["attributes"]["event_type"] == "paged")
+        .count();
+    assert_eq!(paged, orders.len(), "each once: {types:?}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn nobody_is_paged_too_late_or_for_another(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut edge = Edge::of(&app, &["desk"]).await;
+    edge.start(Some(&app.url)).await;
+    let mut stand = edge.client(0).await;
+    stand.post("/v1/sessions", r#"{"number":7}"#).await;
+    let session = guest(&app, "desk").await;
+    // The relay is away while the order is given, and its time runs out.
+    edge.kill();
+    let late = order(&app, &session, "page", "ttl=1").await;
+    let path = format!("/v1/commands/{}", late["id"].as_str().unwrap());
+    // Of a relay that was killed while it asked, the cloud may believe that it was told.
+    eventually("its time runs out", async || {
+        let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
+        let status = command["status"].as_str().unwrap_or_default().to_owned();
+        Some(()).filter(|()| status == "expired" || status == "unknown")
+    })
+    .await;
+    let stale = order(&app, &session, "page", "ttl=600").await;
+    // Meanwhile the pager goes to somebody else: the relay learns that before it hears of the order.
+    edge.start(None).await;
+    assert_eq!(
+        stand.get("/v1/sessions?number=7").await.json()["sessions"][0]["state"],
+        "started"
+    );
+    stand.delete("/v1/sessions?number=7").await;
+    stand
+        .post("/v1/sessions", r#"{"number":7,"label":"another"}"#)
+        .await;
+    edge.kill();
+    edge.start(Some(&app.url)).await;
+    let path = format!("/v1/commands/{}", stale["id"].as_str().unwrap());
+    let refused = eventually("it is refused", async || {
+        let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
+        Some(command).filter(|command| command["finished"].is_string())
+    });
+    assert_eq!(refused.await["status"], "refused");
+    assert_eq!(
+        stand.get("/v1/sessions?number=7").await.json()["sessions"][0]["state"],
+        "started"
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_box_is_asked_once_and_its_answer_comes_back(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut simulated = SimulatedBox::start(&[]).await;
+    let mut edge = Edge::of(&app, &[]).await;
+    edge.set(&format!(
+        "[[box]]\nname = \"terrace\"\naddress = \"coap://{}\"",
+        simulated.address
+    ));
+    edge.start(Some(&app.url)).await;
+    let mut stand = CoapClient::of(simulated.address).await;
+    stand.post("/v1/sessions", r#"{"number":3}"#).await;
+    let session = guest(&app, "terrace").await;
+    let before = stand.get("/v1/sessions").await.json()["globalSessionSequence"]
+        .as_u64()
+        .unwrap();
+    let done = order(&app, &session, "page", "wait=20").await;
+    assert_eq!(
+        (&done["attributes"]["status"], &done["attributes"]["code"]),
+        (&json!("done"), &json!("2.04")),
+        "{done}"
+    );
+    let after = stand.get("/v1/sessions").await.json();
+    assert_eq!(
+        (
+            after["globalSessionSequence"].as_u64(),
+            &after["sessions"][0]["state"]
+        ),
+        (Some(before + 1), &json!("paged"))
+    );
+    // The box goes away: the relay asks it, and nobody can say what became of that.
+    simulated.kill();
+    let asked = order(&app, &session, "clear", "ttl=600").await;
+    let path = format!("/v1/commands/{}", asked["id"].as_str().unwrap());
+    eventually("the relay has it", async || {
+        let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
+        Some(()).filter(|()| command["delivered"].is_string())
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    edge.kill();
+    edge.start(Some(&app.url)).await;
+    let ended = eventually("an end", async || {
+        let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
+        Some(command).filter(|command| command["finished"].is_string())
+    });
+    assert_eq!(ended.await["status"], "unknown");
+}
