@@ -1,6 +1,7 @@
 //! The endpoint as server: requests come in, responses and notifications go out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +25,7 @@ const SAFE_BYTES: usize = 136;
 
 /// A request that waits for its response.
 pub(crate) struct Pending {
-    peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     id: u16,
     kind: Kind,
     token: Token,
@@ -75,7 +76,8 @@ impl Endpoint {
             );
             return self.refuse(now, pending, Code::BAD_OPTION, &text);
         }
-        let request = match read(from, &message) {
+        let identity = self.secure.get(&from).cloned();
+        let request = match read(from, identity, &message) {
             Ok(request) => request,
             Err((code, text)) => return self.refuse(now, pending, code, text),
         };
@@ -450,7 +452,11 @@ impl Pending {
 }
 
 /// The request, but for its blocks.
-fn read(peer: SocketAddr, message: &Message) -> Result<Request, (Code, &'static str)> {
+fn read(
+    peer: SocketAddr,
+    identity: Option<Arc<str>>,
+    message: &Message,
+) -> Result<Request, (Code, &'static str)> {
     if !(Code::GET.0..=Code::DELETE.0).contains(&message.code.0) {
         let text = "the methods here are GET, POST, PUT and DELETE";
         return Err((Code::METHOD_NOT_ALLOWED, text));
@@ -473,6 +479,7 @@ fn read(peer: SocketAddr, message: &Message) -> Result<Request, (Code, &'static 
         .filter(|_| message.code == Code::GET);
     Ok(Request {
         peer,
+        identity,
         method: message.code,
         path: texts(option::URI_PATH)?,
         query: texts(option::URI_QUERY)?,
