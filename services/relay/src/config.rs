@@ -107,8 +107,14 @@ impl Default for Monitor {
 pub struct TransmitterConfig {
     /// The service's name in the store; unique in the organization.
     pub name: String,
-    /// CoAP over UDP: `127.0.0.1:5683`.
+    /// Plain CoAP over UDP: `127.0.0.1:5683`.
     pub listen: SocketAddr,
+    /// `listen` may be reached by others than this machine. Whoever reaches it may page guests and clear the roll.
+    #[serde(default)]
+    pub plain: bool,
+    /// CoAP over DTLS, for devices that have a key.
+    #[serde(default)]
+    pub dtls: Option<DtlsConfig>,
     /// Page a guest by itself once the goal is reached (pager contract, L16).
     #[serde(default)]
     pub auto_page: bool,
@@ -119,6 +125,30 @@ pub struct TransmitterConfig {
     /// `10.0.0.0/8`. Loopback, private and link-local ranges where absent.
     #[serde(default)]
     pub trusted: Option<Vec<String>>,
+}
+
+/// Where a transmitter is served over DTLS 1.2, with pre-shared keys (RFC 7252, section 9.1.3.1).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DtlsConfig {
+    /// `0.0.0.0:5684`.
+    pub listen: SocketAddr,
+    /// Who may connect: lines of `identity:hexkey`, the key of 16 bytes or more.
+    pub psk_file: PathBuf,
+    /// Seconds that a device may be silent until it has to connect anew.
+    #[serde(default = "idle_seconds")]
+    pub idle_seconds: u64,
+    /// Devices that are connected, at most, at each socket; beyond it the one that was silent longest has to connect anew.
+    #[serde(default = "max_devices")]
+    pub max_devices: usize,
+}
+
+fn idle_seconds() -> u64 {
+    24 * 60 * 60
+}
+
+fn max_devices() -> usize {
+    10_000
 }
 
 fn workers() -> usize {
@@ -167,16 +197,21 @@ impl Config {
                 at + 1
             );
             transmitter.networks()?;
+            transmitter.check_reach()?;
             for other in &self.transmitters[..at] {
                 ensure!(
                     other.name != *name,
                     "two transmitters are called `{name}`; a name is unique"
                 );
-                let is_same = other.listen == transmitter.listen && transmitter.listen.port() != 0;
+            }
+            let others = self.transmitters[..at].iter();
+            let others: Vec<_> = others.flat_map(TransmitterConfig::addresses).collect();
+            for (at, address) in transmitter.addresses().into_iter().enumerate() {
+                let is_taken =
+                    others.contains(&address) || transmitter.addresses()[..at].contains(&address);
                 ensure!(
-                    !is_same,
-                    "two transmitters listen on {}; give each a port",
-                    other.listen
+                    !is_taken || address.port() == 0,
+                    "two transmitters, or one twice, listen on {address}; give each a port",
                 );
             }
         }
@@ -207,6 +242,29 @@ impl Cloud {
 }
 
 impl TransmitterConfig {
+    /// Where it listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let secure = self.dtls.as_ref().map(|dtls| dtls.listen);
+        [self.listen].into_iter().chain(secure).collect()
+    }
+
+    fn check_reach(&self) -> Result<()> {
+        let (name, listen) = (&self.name, self.listen);
+        ensure!(
+            listen.ip().is_loopback() || self.plain,
+            "transmitter `{name}` listens on {listen} with plain CoAP, which has no login and no encryption: whoever reaches it \
+             can page guests, clear the roll and read names. Serve it with DTLS ([transmitter.dtls], listen on port 5684) and \
+             leave `listen` on 127.0.0.1; or, on a network of trusted devices alone, say plain = true"
+        );
+        if let Some(dtls) = &self.dtls {
+            ensure!(
+                dtls.idle_seconds > 0 && dtls.max_devices > 0,
+                "transmitter `{name}`: dtls.idle_seconds and dtls.max_devices are at least 1"
+            );
+        }
+        Ok(())
+    }
+
     /// The trusted networks.
     pub fn networks(&self) -> Result<Vec<Network>> {
         let Some(trusted) = &self.trusted else {
@@ -234,6 +292,26 @@ mod tests {
         assert_eq!(config.spool.max_mib, 256);
         let mistake = toml::from_str::<Config>("data_dir = \"/tmp/x\"\nspol = 1\n").unwrap_err();
         assert!(mistake.to_string().contains("spol"), "{mistake}");
+    }
+
+    #[test]
+    fn plain_coap_is_for_this_machine_unless_somebody_says_so() {
+        let with = |rest: &str| {
+            let text = format!("data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\n{rest}");
+            let config: Config = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        let error = with("listen = \"10.1.2.3:5683\"").unwrap_err();
+        assert!(
+            error.contains("plain = true") && error.contains("DTLS"),
+            "{error}"
+        );
+        assert!(with("listen = \"[::]:5683\"").is_err());
+        with("listen = \"10.1.2.3:5683\"\nplain = true").unwrap();
+        with("listen = \"[::1]:5683\"").unwrap();
+        let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
+        with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
+        assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod clock;
 pub mod config;
 mod forward;
 mod hosted;
+mod keys;
 mod metrics;
 mod monitor;
 pub mod spool;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rollcall_coap::driver::{self, Driver};
+use rollcall_coap::dtls;
 use rollcall_pager::Transmitter;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -28,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::{Config, TransmitterConfig};
 use crate::forward::{Contact, Forwarder, Reported};
 use crate::hosted::Hosted;
+use crate::keys::KeyFile;
 use crate::metrics::Metrics;
 use crate::monitor::Monitored;
 use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
@@ -43,6 +46,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 pub struct Relay {
     /// Where each transmitter listens, in the order of the configuration.
     pub transmitters: Vec<SocketAddr>,
+    /// Where each listens with DTLS.
+    pub secure: Vec<Option<SocketAddr>>,
     /// Where it tells how it is.
     pub monitor: SocketAddr,
     tasks: JoinSet<()>,
@@ -54,8 +59,18 @@ pub struct Relay {
 struct Bound {
     host: Host,
     address: SocketAddr,
-    drivers: Vec<(std::net::UdpSocket, mpsc::Receiver<hosted::Command>)>,
+    /// Where it listens with DTLS, and the keys that it takes.
+    secure: Option<(SocketAddr, KeyFile)>,
+    /// Its sockets, in the order of the host's workers: with DTLS where they have its configuration.
+    drivers: Vec<Bind>,
     trusted: Vec<rollcall_coap::Network>,
+}
+
+/// A socket, and what is to run on it.
+struct Bind {
+    socket: std::net::UdpSocket,
+    commands: mpsc::Receiver<hosted::Command>,
+    dtls: Option<dtls::Config>,
 }
 
 impl Relay {
@@ -88,6 +103,9 @@ impl Relay {
         let (jobs, work) = sync_channel(MAX_JOBS);
         let mut tasks = JoinSet::new();
         let transmitters = bound.iter().map(|bound| bound.address).collect();
+        let secure = bound.iter().map(|bound| bound.secure.as_ref());
+        let secure = secure.map(|secure| secure.map(|(address, _)| *address));
+        let secure = secure.collect();
         let published = bound.iter().map(|bound| Reported {
             name: bound.host.name.clone(),
             published: bound.host.published.clone(),
@@ -119,6 +137,7 @@ impl Relay {
             .context("start the spool's thread")?;
         Ok(Self {
             transmitters,
+            secure,
             monitor,
             tasks,
             jobs,
@@ -197,19 +216,19 @@ fn bind(config: &TransmitterConfig, spool: &Spool, clock: Clock) -> Result<Bound
     };
     let mut drivers = Vec::new();
     let mut workers = Vec::new();
-    let mut address = config.listen;
-    for _ in 0..config.workers.max(1) {
-        let socket = driver::bind(address, config.workers > 1).with_context(|| {
-            format!(
-                "transmitter `{name}`: listen on UDP {}; is another program there?",
-                config.listen
-            )
-        })?;
-        // Where any port was asked for, the next sockets share the one that came.
-        address = socket.local_addr().context("ask for the socket's port")?;
-        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
-        workers.push(sender);
-        drivers.push((socket, receiver));
+    let address = open(config, config.listen, None, (&mut drivers, &mut workers))?;
+    let mut secure = None;
+    if let Some(of_dtls) = &config.dtls {
+        let file = KeyFile::open(&of_dtls.psk_file);
+        let file = file.with_context(|| format!("transmitter `{name}`"))?;
+        let with = dtls::Config {
+            keys: Some(file.keys.clone()),
+            max_sessions: of_dtls.max_devices,
+            idle_for: Duration::from_secs(of_dtls.idle_seconds),
+            ..dtls::Config::default()
+        };
+        let to = (&mut drivers, &mut workers);
+        secure = Some((open(config, of_dtls.listen, Some(&with), to)?, file));
     }
     let host = Host {
         name: name.clone(),
@@ -220,9 +239,38 @@ fn bind(config: &TransmitterConfig, spool: &Spool, clock: Clock) -> Result<Bound
     Ok(Bound {
         host,
         address,
+        secure,
         drivers,
         trusted: config.networks()?,
     })
+}
+
+/// Opens a transmitter's sockets at one address, which is answered.
+fn open(
+    config: &TransmitterConfig,
+    listen: SocketAddr,
+    dtls: Option<&dtls::Config>,
+    (drivers, workers): (&mut Vec<Bind>, &mut Vec<mpsc::Sender<hosted::Command>>),
+) -> Result<SocketAddr> {
+    let mut address = listen;
+    for _ in 0..config.workers.max(1) {
+        let socket = driver::bind(address, config.workers > 1).with_context(|| {
+            format!(
+                "transmitter `{}`: listen on UDP {listen}; is another program there?",
+                config.name
+            )
+        })?;
+        // Where any port was asked for, the next sockets share the one that came.
+        address = socket.local_addr().context("ask for the socket's port")?;
+        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        workers.push(sender);
+        drivers.push(Bind {
+            socket,
+            commands,
+            dtls: dtls.cloned(),
+        });
+    }
+    Ok(address)
 }
 
 fn start_hosts(
@@ -234,7 +282,7 @@ fn start_hosts(
 ) -> Result<Vec<Host>> {
     let mut hosts = Vec::new();
     for (place, bound) in bound.into_iter().enumerate() {
-        for (worker, (socket, commands)) in bound.drivers.into_iter().enumerate() {
+        for (worker, bind) in bound.drivers.into_iter().enumerate() {
             let app = Hosted {
                 host: place,
                 worker,
@@ -248,9 +296,19 @@ fn start_hosts(
                 trusted: bound.trusted.clone(),
                 ..rollcall_coap::Config::default()
             };
-            let driver =
-                Driver::new(socket, config, app, commands).context("start a socket's loop")?;
+            let driver = Driver::new(bind.socket, config, app, bind.commands);
+            let mut driver = driver.context("start a socket's loop")?;
+            if let Some(dtls) = bind.dtls {
+                driver = driver.secure(dtls).context("set up DTLS")?;
+            }
             tasks.spawn(driver.run());
+        }
+        if let Some((address, file)) = bound.secure {
+            tracing::info!(
+                transmitter = %bound.host.name, %address, keys = file.keys.len(),
+                "a transmitter listens with DTLS"
+            );
+            tasks.spawn(file.watch());
         }
         tracing::info!(transmitter = %bound.host.name, address = %bound.address, "a transmitter listens");
         hosts.push(bound.host);

@@ -32,7 +32,11 @@ A configuration, with what is usual:
 
   [[transmitter]]
   name = "front-desk"                       # the service's name in the cloud
-  listen = "127.0.0.1:5683""#;
+  listen = "127.0.0.1:5683"
+
+  [transmitter.dtls]                        # for devices on the network; plain CoAP stays on this machine
+  listen = "0.0.0.0:5684"
+  psk_file = "/etc/rollcall-relay/devices"  # identity:hexkey a line""#;
 
 #[derive(Subcommand)]
 enum Command {

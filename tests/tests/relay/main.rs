@@ -6,6 +6,7 @@ mod cloud;
 mod life;
 mod loss;
 mod rubbish;
+mod secure;
 
 use std::time::{Duration, Instant};
 
