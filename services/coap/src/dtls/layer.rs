@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::dtls::cookie::{self, Cookies};
+use crate::dtls::cookie::Cookies;
 use crate::dtls::keys::Resolver;
+use crate::dtls::opening::Opening;
 use crate::dtls::record::{self, ClientHello, First};
 use crate::dtls::session::{self, Said, Session};
 use crate::dtls::{Config, Credential, Event};
@@ -16,10 +17,6 @@ use crate::types::Time;
 
 /// Datagrams that wait for a handshake of ours to come to its end.
 const MAX_WAITING: usize = 16;
-/// Handshakes of ours that are begun, one after the other, until we give up.
-const MAX_ATTEMPTS: u32 = 4;
-/// A handshake that is older gives way to a new one where there are too many: it had its time.
-const YIELDS_AFTER: Duration = Duration::from_secs(1);
 /// How exactly is known when a peer was heard last.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// A server that was silent for so long, while we sent, may have forgotten us. It is less than what passes until a message is
@@ -28,24 +25,11 @@ const SILENT_FOR: Duration = Duration::from_secs(25);
 /// More than a record that anyone sends over UDP.
 const SCRATCH: usize = 2_048;
 
-/// A handshake under way.
-struct Opening {
-    session: Session,
-    is_client: bool,
-    /// The client's random bytes tell one handshake from another.
-    random: [u8; 32],
-    who: Option<Credential>,
-    since: Time,
-    due: Time,
-    attempts: u32,
-    waiting: VecDeque<Bytes>,
-}
-
 /// A peer that has shown its key.
-struct Established {
+pub struct Established {
     session: Session,
     is_client: bool,
-    random: [u8; 32],
+    pub random: [u8; 32],
     who: Credential,
     heard: Time,
     /// It has sent something, so it knows that the handshake is over.
@@ -56,21 +40,21 @@ struct Established {
 
 /// DTLS for all peers of a socket.
 pub struct Layer {
-    config: Config,
+    pub(super) config: Config,
     /// What dimpl's clock says at our time zero.
-    base: Instant,
-    resolver: Option<Arc<Resolver>>,
-    server: Option<Arc<dimpl::Config>>,
-    client: Option<Arc<dimpl::Config>>,
-    cookies: Cookies,
+    pub(super) base: Instant,
+    pub(super) resolver: Option<Arc<Resolver>>,
+    pub(super) server: Option<Arc<dimpl::Config>>,
+    pub(super) client: Option<Arc<dimpl::Config>>,
+    pub(super) cookies: Cookies,
     version: u64,
-    openings: HashMap<SocketAddr, Opening>,
-    established: HashMap<SocketAddr, Established>,
+    pub(super) openings: HashMap<SocketAddr, Opening>,
+    pub(super) established: HashMap<SocketAddr, Established>,
     /// The established, those that were silent longest first.
     idle: BTreeSet<(Time, SocketAddr)>,
-    out: VecDeque<(SocketAddr, Bytes)>,
-    events: VecDeque<Event>,
-    scratch: Vec<u8>,
+    pub(super) out: VecDeque<(SocketAddr, Bytes)>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) scratch: Vec<u8>,
     wake: Option<Time>,
 }
 
@@ -235,7 +219,7 @@ impl Layer {
         self.established.len()
     }
 
-    fn wake_at(&mut self, due: Time) {
+    pub(super) fn wake_at(&mut self, due: Time) {
         self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
     }
 
@@ -261,188 +245,8 @@ impl Layer {
         self.openings.retain(|_, opening| opening.is_client);
     }
 
-    fn on_client_hello(&mut self, now: Time, from: SocketAddr, hello: &ClientHello) {
-        if self.server.is_none() {
-            return;
-        }
-        if !self.cookies.is_good(now, from, &hello.random, hello.cookie) {
-            let cookie = self.cookies.make(now, from, &hello.random);
-            self.out.push_back((from, hello.ask_for(&cookie).into()));
-            return;
-        }
-        let known = self.openings.get(&from).map(|opening| opening.random);
-        if known == Some(hello.random) {
-            return self.feed_opening(now, from, hello.record());
-        }
-        // A peer that is connected and begins anew has been restarted: its old session ends once it has shown the key.
-        let is_known = self.established.get(&from);
-        if is_known.is_some_and(|held| held.random == hello.random) {
-            return;
-        }
-        self.openings.remove(&from);
-        if self.make_room(now, from) {
-            self.accept(now, from, hello);
-        }
-    }
-
-    /// Begins the handshake of a peer whose cookie has come back.
-    fn accept(&mut self, now: Time, from: SocketAddr, hello: &ClientHello) {
-        let (Some(config), Some(before)) = (&self.server, hello.without_cookie()) else {
-            return;
-        };
-        let Ok(good) = hello.cookie.try_into() else {
-            return;
-        };
-        let instant = self.base + now;
-        let mut session = Session::server(config, instant);
-        let outcome = cookie::accepting(good, || {
-            session.receive(instant, &before)?;
-            // It asks for its cookie, which has come already.
-            session.drain(&mut self.scratch, |_| {});
-            session.receive(instant, hello.record())
-        });
-        let opening = Opening {
-            session,
-            is_client: false,
-            random: hello.random,
-            who: None,
-            since: now,
-            due: now,
-            attempts: 1,
-            waiting: VecDeque::new(),
-        };
-        self.openings.insert(from, opening);
-        let sent = self.out.len();
-        self.drain_opening(now, from, outcome);
-        let mut answers = self.out.iter().skip(sent);
-        let is_hello = |bytes: &Bytes| record::handshake_type(bytes) == Some(record::SERVER_HELLO);
-        if !answers.any(|(_, bytes)| is_hello(bytes)) {
-            self.openings.remove(&from);
-        }
-    }
-
-    /// Sees to it that one more handshake may be under way; says whether it may.
-    fn make_room(&mut self, now: Time, from: SocketAddr) -> bool {
-        let network = network_of(from);
-        let of_network = |peer: &SocketAddr| network_of(*peer) == network;
-        let in_network = self.openings.keys().filter(|peer| of_network(peer)).count();
-        let is_crowded = in_network >= self.config.max_handshakes_per_network;
-        if !is_crowded && self.openings.len() < self.config.max_handshakes {
-            return true;
-        }
-        let is_preferred = self.established.contains_key(&from);
-        let may_go = |(peer, opening): &(&SocketAddr, &Opening)| {
-            let had_its_time = opening.since + YIELDS_AFTER <= now;
-            let is_stranger = is_preferred && !self.established.contains_key(peer);
-            !opening.is_client && (of_network(peer) || !is_crowded) && (had_its_time || is_stranger)
-        };
-        let oldest = self.openings.iter().filter(may_go);
-        let oldest = oldest.min_by_key(|(peer, opening)| (opening.since, **peer));
-        let Some(peer) = oldest.map(|(peer, _)| *peer) else {
-            return false;
-        };
-        self.openings.remove(&peer);
-        true
-    }
-
-    /// Begins a handshake of ours.
-    fn connect(&mut self, now: Time, to: SocketAddr, waiting: VecDeque<Bytes>, attempts: u32) {
-        let (Some(config), Some(who)) = (&self.client, &self.config.credential) else {
-            return;
-        };
-        if self.openings.len() >= self.config.max_handshakes {
-            return self.events.push_back(Event::Ended(to));
-        }
-        let instant = self.base + now;
-        let mut session = Session::client(config, instant);
-        let outcome = session.handle_timeout(instant);
-        let opening = Opening {
-            session,
-            is_client: true,
-            random: [0; 32],
-            who: Some(who.clone()),
-            since: now,
-            due: now,
-            attempts,
-            waiting,
-        };
-        self.openings.insert(to, opening);
-        self.drain_opening(now, to, outcome);
-    }
-
-    fn feed_opening(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
-        let instant = self.base + now;
-        let Some(opening) = self.openings.get_mut(&from) else {
-            return;
-        };
-        let outcome = opening.session.receive(instant, datagram);
-        if let Some(who) = self.resolver.as_ref().and_then(|resolver| resolver.take())
-            && !opening.is_client
-        {
-            opening.who = Some(who);
-        }
-        self.drain_opening(now, from, outcome);
-    }
-
-    /// Sends what a handshake has to send; sees whether it has come to its end.
-    fn drain_opening(&mut self, now: Time, peer: SocketAddr, outcome: Result<(), dimpl::Error>) {
-        let Some(opening) = self.openings.get_mut(&peer) else {
-            return;
-        };
-        let (mut is_connected, mut is_closed, mut data) = (false, false, Vec::new());
-        let out = &mut self.out;
-        let due = opening.session.drain(&mut self.scratch, |said| match said {
-            Said::Packet(bytes) => out.push_back((peer, session::copy(bytes))),
-            Said::Connected => is_connected = true,
-            Said::Data(bytes) => data.push(session::copy(bytes)),
-            Said::Closed => is_closed = true,
-        });
-        let due = due.saturating_duration_since(self.base);
-        let due = due.min(opening.since + self.config.handshake_for).max(now);
-        opening.due = due;
-        self.wake_at(due);
-        if let Err(error) = outcome {
-            tracing::debug!(%error, %peer, "a DTLS handshake failed");
-            return self.fail(peer);
-        }
-        if is_connected {
-            self.establish(now, peer);
-            for bytes in data {
-                self.heard(now, peer);
-                self.events.push_back(Event::Data(peer, bytes));
-            }
-        }
-        if is_closed {
-            self.openings.remove(&peer);
-            self.end(peer, false);
-        }
-    }
-
-    /// A handshake has taken too long.
-    fn give_up(&mut self, now: Time, peer: SocketAddr) {
-        let is_again = |opening: &Opening| opening.is_client && opening.attempts < MAX_ATTEMPTS;
-        if !self.openings.get(&peer).is_some_and(is_again) {
-            return self.fail(peer);
-        }
-        if let Some(opening) = self.openings.remove(&peer) {
-            self.connect(now, peer, opening.waiting, opening.attempts + 1);
-        }
-    }
-
-    /// A handshake cannot come to its end. Of a client that we serve only the address is known, so it is told little.
-    fn fail(&mut self, peer: SocketAddr) {
-        let Some(opening) = self.openings.remove(&peer) else {
-            return;
-        };
-        if opening.is_client {
-            return self.events.push_back(Event::Ended(peer));
-        }
-        let alert = record::handshake_failure();
-        self.out.push_back((peer, alert.into()));
-    }
-
     /// A handshake has come to its end: from here on its session is the peer's only one.
-    fn establish(&mut self, now: Time, peer: SocketAddr) {
+    pub(super) fn establish(&mut self, now: Time, peer: SocketAddr) {
         let Some(opening) = self.openings.remove(&peer) else {
             return;
         };
@@ -520,7 +324,7 @@ impl Layer {
     }
 
     /// A peer has sent something that only it can have sent.
-    fn heard(&mut self, now: Time, peer: SocketAddr) {
+    pub(super) fn heard(&mut self, now: Time, peer: SocketAddr) {
         let Some(held) = self.established.get_mut(&peer) else {
             return;
         };
@@ -534,7 +338,7 @@ impl Layer {
     }
 
     /// Ends a peer's session, with a goodbye where one is due.
-    fn end(&mut self, peer: SocketAddr, with_goodbye: bool) {
+    pub(super) fn end(&mut self, peer: SocketAddr, with_goodbye: bool) {
         if with_goodbye && let Some(held) = self.established.get_mut(&peer) {
             held.session.close();
             let out = &mut self.out;
@@ -552,13 +356,5 @@ impl Layer {
             self.idle.remove(&(held.heard, peer));
             self.events.push_back(Event::Ended(peer));
         }
-    }
-}
-
-/// The network that an address is of: a /24 of IPv4, a /64 of IPv6.
-fn network_of(peer: SocketAddr) -> u128 {
-    match peer.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits() >> 8,
-        std::net::IpAddr::V6(ip) => ip.to_bits() >> 64 << 64,
     }
 }

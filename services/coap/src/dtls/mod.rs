@@ -6,6 +6,7 @@
 mod cookie;
 mod keys;
 mod layer;
+mod opening;
 mod record;
 mod session;
 
