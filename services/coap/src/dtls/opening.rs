@@ -161,7 +161,12 @@ impl Layer {
     }
 
     /// Sends what a handshake has to send; sees whether it has come to its end.
-    pub(super) fn drain_opening(&mut self, now: Time, peer: SocketAddr, outcome: Result<(), dimpl::Error>) {
+    pub(super) fn drain_opening(
+        &mut self,
+        now: Time,
+        peer: SocketAddr,
+        outcome: Result<(), dimpl::Error>,
+    ) {
         let Some(opening) = self.openings.get_mut(&peer) else {
             return;
         };
