@@ -39,6 +39,8 @@ use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
 const MAX_JOBS: usize = 1_024;
 /// What waits for one socket's loop.
 const MAX_COMMANDS: usize = 4_096;
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// How often observers are sent a ping (pager contract, L9).
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -51,6 +53,8 @@ pub struct Relay {
     /// Where it tells how it is.
     pub monitor: SocketAddr,
     tasks: JoinSet<()>,
+    /// The sockets' loops.
+    drivers: JoinSet<()>,
     jobs: SyncSender<Job>,
     writer: JoinHandle<()>,
 }
@@ -64,6 +68,19 @@ struct Bound {
     /// Its sockets, in the order of the host's workers: with DTLS where they have its configuration.
     drivers: Vec<Bind>,
     trusted: Vec<rollcall_coap::Network>,
+}
+
+impl Bound {
+    fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|(address, _)| *address)
+    }
+
+    fn reported(&self) -> Reported {
+        Reported {
+            name: self.host.name.clone(),
+            published: self.host.published.clone(),
+        }
+    }
 }
 
 /// A socket, and what is to run on it.
@@ -88,12 +105,9 @@ impl Relay {
             .local_addr()
             .context("ask for the monitor's port")?;
         let clock = Clock::start();
-        let bound: Result<Vec<Bound>> = config
-            .transmitters
-            .iter()
-            .map(|transmitter| bind(transmitter, &spool, clock))
-            .collect();
-        let bound = bound?;
+        let of_each = config.transmitters.iter();
+        let of_each = of_each.map(|transmitter| bind(transmitter, &spool, clock));
+        let bound = of_each.collect::<Result<Vec<Bound>>>()?;
         let shared = Shared {
             queue: Arc::new(queue),
             contact: Arc::new(Mutex::new(Contact::default())),
@@ -101,17 +115,18 @@ impl Relay {
             news: Arc::new(Notify::new()),
         };
         let (jobs, work) = sync_channel(MAX_JOBS);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut drivers) = (JoinSet::new(), JoinSet::new());
         let transmitters = bound.iter().map(|bound| bound.address).collect();
-        let secure = bound.iter().map(|bound| bound.secure.as_ref());
-        let secure = secure.map(|secure| secure.map(|(address, _)| *address));
-        let secure = secure.collect();
-        let published = bound.iter().map(|bound| Reported {
-            name: bound.host.name.clone(),
-            published: bound.host.published.clone(),
-        });
-        start_lanes(config, published.collect(), &jobs, &shared, &mut tasks)?;
-        let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, &mut tasks)?;
+        let secure = bound.iter().map(Bound::secure_address).collect();
+        let reported = bound.iter().map(Bound::reported).collect();
+        start_lanes(config, reported, &jobs, &shared, &mut tasks)?;
+        let hosts = start_hosts(
+            bound,
+            &jobs,
+            clock,
+            &shared.metrics,
+            (&mut tasks, &mut drivers),
+        )?;
         let monitored = Arc::new(Monitored {
             queue: shared.queue.clone(),
             contact: shared.contact,
@@ -140,6 +155,7 @@ impl Relay {
             secure,
             monitor,
             tasks,
+            drivers,
             jobs,
             writer,
         })
@@ -147,7 +163,10 @@ impl Relay {
 
     /// Ends only where a part of the relay has ended, which none does by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let _ = self.tasks.join_next().await;
+        tokio::select! {
+            _ = self.tasks.join_next() => {}
+            _ = self.drivers.join_next(), if !self.drivers.is_empty() => {}
+        }
         anyhow::anyhow!("a part of the relay ended unexpectedly; see the log")
     }
 
@@ -159,6 +178,9 @@ impl Relay {
             let _ = self.writer.join();
         })
         .await;
+        // With the writer go those who command the sockets' loops: they end, and say goodbye to devices.
+        let drivers = async { while self.drivers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GOODBYE, drivers).await;
         self.tasks.shutdown().await;
     }
 }
@@ -278,7 +300,7 @@ fn start_hosts(
     jobs: &SyncSender<Job>,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    tasks: &mut JoinSet<()>,
+    (tasks, drivers): (&mut JoinSet<()>, &mut JoinSet<()>),
 ) -> Result<Vec<Host>> {
     let mut hosts = Vec::new();
     for (place, bound) in bound.into_iter().enumerate() {
@@ -301,7 +323,7 @@ fn start_hosts(
             if let Some(dtls) = bind.dtls {
                 driver = driver.secure(dtls).context("set up DTLS")?;
             }
-            tasks.spawn(driver.run());
+            drivers.spawn(driver.run());
         }
         if let Some((address, file)) = bound.secure {
             tracing::info!(

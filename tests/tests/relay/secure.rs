@@ -172,5 +172,8 @@ async fn a_key_that_is_taken_from_the_file_opens_nothing_any_more(pool: PgPool) 
     .await;
     assert_eq!(first.call(get()).await.unwrap().code, Code::CONTENT);
     assert_eq!(second.call(get()).await.unwrap_err(), Failure::Session);
+    // A relay that stops says goodbye: devices know at once that they have to connect anew.
     edge.stop();
+    edge.start(Some(&app.url)).await;
+    assert_eq!(first.call(get()).await.unwrap().code, Code::CONTENT);
 }

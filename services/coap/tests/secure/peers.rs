@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rollcall_coap::dtls::{Config, Keys};
-use rollcall_coap::{Call, Code, Failure};
+use rollcall_coap::message::Message;
+use rollcall_coap::{Call, Code, Endpoint, Event, Failure, Kind, Response};
 
 use crate::sim::{FAIR, Host, SERVER, Sim, address, keys};
 
@@ -278,4 +279,41 @@ fn a_server_that_was_restarted_is_found_again() {
     let call = sim.get(at);
     sim.run_for(Duration::from_secs(100));
     assert_eq!(sim.code(call), Ok(Code::CONTENT));
+}
+
+/// Requests that wait when a session ends are answered to nobody, and the next session's messages are not taken for repeats.
+#[test]
+fn nothing_goes_from_one_session_to_the_next() {
+    let mut host = Host::client("d1", 1, 1);
+    let endpoint = &mut host.endpoint;
+    let mut message = Message {
+        code: Code::PUT,
+        payload: "one".into(),
+        ..Message::empty(Kind::Confirmable, 77)
+    };
+    let asked = |endpoint: &mut Endpoint, message: &Message| {
+        endpoint.receive(SECOND, SERVER, &message.encode());
+        match endpoint.poll_event() {
+            Some(Event::Request(id, request)) => Some((id, request)),
+            _ => None,
+        }
+    };
+    endpoint.connect(SERVER, "d1".into());
+    let (waits, request) = asked(endpoint, &message).unwrap();
+    assert_eq!(request.identity.as_deref(), Some("d1"));
+    assert!(asked(endpoint, &message).is_none(), "a repeat");
+    endpoint.forget(SERVER);
+    endpoint.respond(SECOND, waits, Response::new(Code::CHANGED), false);
+    assert!(endpoint.poll_transmit().is_none());
+    endpoint.connect(SERVER, "d2".into());
+    message.payload = "two".into();
+    let (id, request) = asked(endpoint, &message).unwrap();
+    assert_eq!(request.identity.as_deref(), Some("d2"));
+    assert_eq!(&request.payload[..], b"two");
+    endpoint.respond(SECOND, id, Response::new(Code::CHANGED), false);
+    assert!(endpoint.poll_transmit().is_some());
+    // Without a session nobody is trusted here, so nothing is carried out.
+    endpoint.forget(SERVER);
+    message.id = 78;
+    assert!(asked(endpoint, &message).is_none());
 }
