@@ -31,12 +31,12 @@ pub async fn run(to: SocketAddr, message: &Message, seconds: u64) -> anyhow::Res
         for at in 0..loops {
             let (stop, message) = (stop.clone(), message.clone());
             tasks.spawn(async move {
-                let mut latencies = Vec::new();
+                let (mut device, mut latencies) = (Device::at(to, at).await?, Vec::new());
                 while !stop.load(Ordering::Relaxed) {
                     let started = Instant::now();
-                    let mut device = Device::at(to, at).await?;
                     device.exchange(&message).await?;
                     latencies.push(started.elapsed());
+                    device.goodbye().await?;
                 }
                 Ok::<_, anyhow::Error>(latencies)
             });
@@ -144,6 +144,16 @@ impl Device {
             self.layer.handle_timeout(self.started.elapsed());
         }
         anyhow::bail!("no answer after forty tries")
+    }
+
+    /// Ends the session; the next exchange begins another.
+    async fn goodbye(&mut self) -> anyhow::Result<()> {
+        self.layer.close();
+        while self.layer.poll_event().is_some() {}
+        while let Some((_, bytes)) = self.layer.poll_transmit() {
+            self.socket.send(&bytes).await?;
+        }
+        Ok(())
     }
 
     async fn answer(&mut self, message: &Message) -> anyhow::Result<()> {
