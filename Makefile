@@ -62,7 +62,7 @@ bench: setup ## Measure forms, ingest, CoAP, the feed and reading, most against 
 # Without a sanitizer (the code has no unsafe of its own) the instrumentation works with a stable compiler. The first build
 # takes some minutes: it instruments every dependency.
 FUZZ_SECONDS := 60
-FUZZ_TARGETS := fields urlencoded json query datagram ingest
+FUZZ_TARGETS := fields urlencoded json query datagram dtls ingest
 fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Feed the parsers with rubbish, a minute each (FUZZ_SECONDS=60; needs a C++ compiler)
 	set -e; for target in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --fuzz-dir tests/fuzz $$target -- \

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
+use crate::coaps;
 use crate::system::{Figures, Process, System, binary, free_address, patiently};
 
 /// A lost datagram is sent again after as long.
@@ -28,6 +29,12 @@ pub async fn run(system: &System, seconds: u64) -> anyhow::Result<()> {
         relay.memory("VmRSS:")?
     );
     reads(&relay, seconds).await?;
+    let session = request(Code::GET, "v1/sessions", "number=5", b"");
+    coaps::run(relay.coaps, &session, seconds).await?;
+    println!(
+        "the relay's memory with all of them connected: {:.1} MiB\n",
+        relay.memory("VmRSS:")?
+    );
     writes(&relay, seconds).await?;
     to_a_row(system, &relay).await?;
     drop(relay);
@@ -193,6 +200,7 @@ async fn drain(system: &System) -> anyhow::Result<()> {
 /// A relay of its own, with a folder of its own.
 struct Relay {
     coap: SocketAddr,
+    coaps: SocketAddr,
     monitor: String,
     folder: PathBuf,
     key: String,
@@ -206,17 +214,21 @@ impl Relay {
         std::fs::create_dir_all(&folder)?;
         let key = system.relay_key(&name)?;
         let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+        let secure = std::net::UdpSocket::bind("127.0.0.1:0")?;
         let mut relay = Self {
             coap: socket.local_addr()?,
+            coaps: secure.local_addr()?,
             monitor: free_address()?,
             folder,
             key,
             process: None,
         };
-        drop(socket);
+        drop((socket, secure));
+        let keys = relay.folder.join("devices");
+        std::fs::write(&keys, coaps::PSK)?;
         let config = format!(
-            "data_dir = {:?}\n[monitor]\nlisten = {:?}\n[[transmitter]]\nname = {name:?}\nlisten = \"{}\"\n",
-            relay.folder, relay.monitor, relay.coap
+            "data_dir = {:?}\n[monitor]\nlisten = {:?}\n[[transmitter]]\nname = {name:?}\nlisten = \"{}\"\n[transmitter.dtls]\nlisten = \"{}\"\npsk_file = {keys:?}\n",
+            relay.folder, relay.monitor, relay.coap, relay.coaps
         );
         std::fs::write(relay.folder.join("relay.toml"), config)?;
         relay.restart(cloud).await?;

@@ -3,6 +3,7 @@
 //! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed or coap.
 
 mod coap;
+mod coaps;
 mod feed;
 mod forms;
 mod ingest;

@@ -26,6 +26,8 @@ pub struct Edge {
     child: Option<Child>,
     /// Lines before the transmitters' tables.
     settings: String,
+    /// Lines in each transmitter's table.
+    of_transmitter: String,
 }
 
 impl Edge {
@@ -53,12 +55,18 @@ impl Edge {
             folder: tempfile::tempdir().expect("a folder"),
             child: None,
             settings: String::new(),
+            of_transmitter: String::new(),
         }
     }
 
     /// Adds lines to the configuration, in tables of their own.
     pub fn set(&mut self, settings: &str) {
         self.settings = settings.to_owned();
+    }
+
+    /// Adds lines to the transmitters' tables.
+    pub fn set_transmitter(&mut self, lines: &str) {
+        self.of_transmitter = lines.to_owned();
     }
 
     pub fn spool(&self) -> PathBuf {
@@ -77,8 +85,10 @@ impl Edge {
             self.settings, self.monitor
         );
         for (name, coap) in self.names.iter().zip(&self.coap) {
-            text +=
-                &format!("[[transmitter]]\nname = {name:?}\nlisten = \"{coap}\"\nworkers = 1\n");
+            text += &format!(
+                "[[transmitter]]\nname = {name:?}\nlisten = \"{coap}\"\nworkers = 1\n{}\n",
+                self.of_transmitter
+            );
         }
         let path = self.folder.path().join("relay.toml");
         std::fs::write(&path, text).expect("written");

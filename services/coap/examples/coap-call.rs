@@ -13,6 +13,7 @@ use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use percent_encoding::percent_decode_str;
 use rollcall_coap::driver::{App, Driver, bind};
+use rollcall_coap::dtls::{self, Credential};
 use rollcall_coap::{Call, CallId, Code, Config, Endpoint, Event, Failure, Response, Time};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -43,7 +44,10 @@ struct Arguments {
     /// A file with the payload
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Such as coap://127.0.0.1:5683/large?first=1; the host is an address
+    /// Who we are, of coaps: `identity:hexkey`
+    #[arg(long, value_parser = psk)]
+    psk: Option<Credential>,
+    /// Such as coap://127.0.0.1:5683/large?first=1, or coaps://; the host is an address
     #[arg(value_parser = target)]
     uri: Target,
 }
@@ -59,19 +63,26 @@ enum Method {
 /// What a URI names.
 #[derive(Clone)]
 struct Target {
+    is_secure: bool,
     address: SocketAddr,
     path: Vec<String>,
     query: Vec<String>,
 }
 
+fn psk(text: &str) -> Result<Credential, &'static str> {
+    text.parse()
+}
+
 fn target(uri: &str) -> anyhow::Result<Target> {
-    let rest = uri.strip_prefix("coap://");
-    let rest = rest.context("it begins with coap://")?;
+    let secure = uri.strip_prefix("coaps://");
+    let (is_secure, port) = (secure.is_some(), if secure.is_some() { 5684 } else { 5683 });
+    let rest = secure.or_else(|| uri.strip_prefix("coap://"));
+    let rest = rest.context("it begins with coap:// or coaps://")?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let address = host.parse().or_else(|_| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 5683))
+        host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port))
     });
     let decode = |text: &str, separator| {
         let parts = text.split(separator).filter(|_| !text.is_empty());
@@ -80,6 +91,7 @@ fn target(uri: &str) -> anyhow::Result<Target> {
         parts.context("path and query are UTF-8")
     };
     Ok(Target {
+        is_secure,
         address: address.context("the host is an address, with or without a port")?,
         path: decode(path, '/')?,
         query: decode(query, '&')?,
@@ -101,6 +113,9 @@ impl Arguments {
             Method::Put => Code::PUT,
             Method::Delete => Code::DELETE,
         };
+        if self.uri.is_secure != self.psk.is_some() {
+            bail!("coaps:// needs --psk, and coap:// has no use for it");
+        }
         if self.observe.is_some() && method != Code::GET {
             bail!("only what a GET asks for can be observed");
         }
@@ -196,7 +211,15 @@ async fn run(arguments: Arguments, call: Call) -> anyhow::Result<bool> {
     let (news, mut told) = mpsc::unbounded_channel();
     let caller = Caller { call: None, news };
     let driver = Driver::new(socket, Config::default(), caller, received);
-    let driving = tokio::spawn(driver.context("set up the socket")?.run());
+    let mut driver = driver.context("set up the socket")?;
+    if arguments.psk.is_some() {
+        let config = dtls::Config {
+            credential: arguments.psk,
+            ..dtls::Config::default()
+        };
+        driver = driver.secure(config).context("set up DTLS")?;
+    }
+    let driving = tokio::spawn(driver.run());
     commands.send(Command::Call(to, Box::new(call))).await?;
     let seconds = arguments.observe.unwrap_or(u64::from(u32::MAX));
     let end = Instant::now() + Duration::from_secs(seconds);

@@ -102,6 +102,11 @@ impl Uploads {
         Step::Whole(upload.body.freeze())
     }
 
+    /// Forgets what a peer has begun.
+    pub fn forget(&mut self, peer: SocketAddr) {
+        self.held.retain(|key, _| key.0 != peer);
+    }
+
     fn make_room(&mut self, now: Time, peer: SocketAddr) {
         self.held.retain(|_, upload| upload.touched + PAUSE >= now);
         let of_peer = self.held.keys().filter(|key| key.0 == peer).count();
@@ -170,6 +175,14 @@ impl Downloads {
         }
         download.touched = now;
         Some(download.response.clone())
+    }
+
+    /// Forgets what a peer has begun.
+    pub fn forget(&mut self, peer: SocketAddr) {
+        let of_peer = self.held.keys().filter(|key| key.0 == peer);
+        for key in of_peer.cloned().collect::<Vec<_>>() {
+            self.remove(&key);
+        }
     }
 
     fn remove(&mut self, key: &Key) {

@@ -322,6 +322,14 @@ impl Endpoint {
         }
     }
 
+    /// Ends all calls to a peer.
+    pub(crate) fn fail_calls(&mut self, peer: SocketAddr, failure: Failure) {
+        let of_peer = self.calls.held.iter().filter(|(_, state)| state.to == peer);
+        for id in of_peer.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_call(id, Err(failure));
+        }
+    }
+
     fn end_call(&mut self, id: CallId, outcome: Result<Response, Failure>) {
         self.forget_call(id);
         self.say(Event::Ended(id, outcome));

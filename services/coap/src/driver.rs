@@ -1,4 +1,7 @@
-//! An [`Endpoint`] on UDP sockets: what comes in is read before anything is answered, a socket's errors end nothing.
+//! An [`Endpoint`] on UDP sockets, plain or with DTLS: what comes in is read before anything is answered, a socket's errors
+//! end nothing.
+//!
+//! Invariant: of a socket, all peers are plain or all are secure.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::dtls::{self, Layer};
 use crate::endpoint::Endpoint;
 use crate::types::{Event, Time};
 
@@ -52,6 +56,8 @@ pub fn bind(address: SocketAddr, is_shared: bool) -> io::Result<std::net::UdpSoc
 /// An endpoint with its socket and its app.
 pub struct Driver<A: App> {
     socket: UdpSocket,
+    /// What is between the socket and the endpoint; nothing where CoAP is plain.
+    layer: Option<Layer>,
     endpoint: Endpoint,
     app: A,
     commands: mpsc::Receiver<A::Command>,
@@ -75,6 +81,7 @@ impl<A: App> Driver<A> {
         let epoch_ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
         Ok(Self {
             socket: UdpSocket::from_std(socket)?,
+            layer: None,
             endpoint: Endpoint::new(config, seed, epoch_ms),
             app,
             commands,
@@ -83,10 +90,20 @@ impl<A: App> Driver<A> {
         })
     }
 
+    /// The same with DTLS: who is not connected reaches nothing of the endpoint.
+    pub fn secure(mut self, config: dtls::Config) -> io::Result<Self> {
+        let mut secret = [0; 32];
+        rand::rng().fill_bytes(&mut secret);
+        self.layer = Some(Layer::new(config, secret).map_err(io::Error::other)?);
+        Ok(self)
+    }
+
     /// Runs until the senders of commands are gone.
     pub async fn run(mut self) {
         loop {
-            let due = self.endpoint.poll_timeout().map(|due| self.started + due);
+            let of_layer = self.layer.as_ref().and_then(Layer::poll_timeout);
+            let due = self.endpoint.poll_timeout().into_iter().chain(of_layer);
+            let due = due.min().map(|due| self.started + due);
             let timer = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -104,13 +121,24 @@ impl<A: App> Driver<A> {
                 },
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
-                    None => return,
+                    None => return self.close().await,
                 },
                 () = timer => {}
             }
             let now = self.started.elapsed();
             self.endpoint.handle_timeout(now);
+            if let Some(layer) = &mut self.layer {
+                layer.handle_timeout(now);
+                hand_up(layer, &mut self.endpoint, now);
+            }
             self.drain(now).await;
+        }
+    }
+
+    async fn close(&mut self) {
+        if let Some(layer) = &mut self.layer {
+            layer.close();
+            self.transmit().await;
         }
     }
 
@@ -118,7 +146,13 @@ impl<A: App> Driver<A> {
         let now = self.started.elapsed();
         for _ in 0..BATCH {
             match self.socket.try_recv_from(&mut self.buffer) {
-                Ok((length, from)) => self.endpoint.receive(now, from, &self.buffer[..length]),
+                Ok((length, from)) => match &mut self.layer {
+                    None => self.endpoint.receive(now, from, &self.buffer[..length]),
+                    Some(layer) => {
+                        layer.receive(now, from, &self.buffer[..length]);
+                        hand_up(layer, &mut self.endpoint, now);
+                    }
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // What one peer's address brings about (such as ICMP's refusals) is no reason to stop listening to others.
                 Err(error) => tracing::debug!(%error, "a datagram could not be received"),
@@ -143,10 +177,34 @@ impl<A: App> Driver<A> {
     }
 
     async fn drain(&mut self, now: Time) {
-        while let Some(event) = self.endpoint.poll_event() {
-            self.app.event(&mut self.endpoint, now, event);
+        loop {
+            while let Some(event) = self.endpoint.poll_event() {
+                self.app.event(&mut self.endpoint, now, event);
+            }
+            let Some(layer) = &mut self.layer else {
+                break;
+            };
+            while let Some((to, bytes)) = self.endpoint.poll_transmit() {
+                layer.send(now, to, &bytes);
+            }
+            // To send may be to learn that there is nobody.
+            if !hand_up(layer, &mut self.endpoint, now) {
+                break;
+            }
         }
-        while let Some((to, bytes)) = self.endpoint.poll_transmit() {
+        self.transmit().await;
+    }
+
+    /// Sends what is to be sent.
+    async fn transmit(&mut self) {
+        loop {
+            let next = match &mut self.layer {
+                None => self.endpoint.poll_transmit(),
+                Some(layer) => layer.poll_transmit(),
+            };
+            let Some((to, bytes)) = next else {
+                return;
+            };
             let sent = match self.socket.try_send_to(&bytes, to) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.socket.send_to(&bytes, to).await
@@ -158,4 +216,18 @@ impl<A: App> Driver<A> {
             }
         }
     }
+}
+
+/// Tells an endpoint what happened below it; says whether anything did.
+pub fn hand_up(layer: &mut Layer, endpoint: &mut Endpoint, now: Time) -> bool {
+    let mut is_any = false;
+    while let Some(event) = layer.poll_event() {
+        is_any = true;
+        match event {
+            dtls::Event::Connected(peer, identity) => endpoint.connect(peer, identity),
+            dtls::Event::Data(peer, bytes) => endpoint.receive(now, peer, &bytes),
+            dtls::Event::Ended(peer) => endpoint.forget(peer),
+        }
+    }
+    is_any
 }

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::SeedableRng;
@@ -19,7 +20,7 @@ use crate::observers::Observers;
 use crate::outbox::{Due, Outbox, Purpose};
 use crate::seen::Seen;
 use crate::server::Pending;
-use crate::types::{Event, ObserverId, RequestId, Time};
+use crate::types::{Event, Failure, ObserverId, RequestId, Time};
 
 /// Peers that have shown that their address is their own, at most.
 const MAX_VERIFIED: usize = 4_096;
@@ -43,6 +44,8 @@ pub struct Endpoint {
     pub(crate) calls: Calls,
     pub(crate) echo: RandomState,
     pub(crate) verified: VecDeque<SocketAddr>,
+    /// Who peers with a secure session are; the layer below bounds them.
+    pub(crate) secure: HashMap<SocketAddr, Arc<str>>,
     out: VecDeque<(SocketAddr, Bytes)>,
     events: VecDeque<Event>,
     /// Nothing is due before.
@@ -67,6 +70,7 @@ impl Endpoint {
             calls: Calls::default(),
             echo: RandomState::new(),
             verified: VecDeque::new(),
+            secure: HashMap::new(),
             out: VecDeque::new(),
             events: VecDeque::new(),
             wake: None,
@@ -93,6 +97,26 @@ impl Endpoint {
             (_, code) if code.is_request() => self.on_request(now, from, message),
             _ => self.on_response(now, from, message),
         }
+    }
+
+    /// A secure session with a peer has begun: its address is its own, and this is who it is.
+    pub fn connect(&mut self, peer: SocketAddr, identity: Arc<str>) {
+        self.secure.insert(peer, identity);
+    }
+
+    /// A session with a peer is over, and with it all that was of it (RFC 7252, section 9.1.1): its observers are gone, its
+    /// requests get no response, calls to it have failed, and ids of its messages mean nothing any more.
+    pub fn forget(&mut self, peer: SocketAddr) {
+        self.secure.remove(&peer);
+        for id in self.observers.of(peer) {
+            self.drop_observer(id);
+        }
+        self.pending.retain(|_, pending| pending.peer != peer);
+        self.fail_calls(peer, Failure::Session);
+        self.outbox.forget(peer);
+        self.seen.forget(peer);
+        self.uploads.forget(peer);
+        self.downloads.forget(peer);
     }
 
     /// A datagram to send, and to whom.
@@ -250,7 +274,9 @@ impl Endpoint {
     /// Whether the address has shown that it is its own, or needs not.
     pub(crate) fn is_trusted(&self, peer: SocketAddr) -> bool {
         let mut networks = self.config.trusted.iter();
-        networks.any(|network| network.contains(peer.ip())) || self.verified.contains(&peer)
+        networks.any(|network| network.contains(peer.ip()))
+            || self.secure.contains_key(&peer)
+            || self.verified.contains(&peer)
     }
 
     pub(crate) fn verify(&mut self, peer: SocketAddr) {

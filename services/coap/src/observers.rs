@@ -178,6 +178,18 @@ impl Observers {
         Some(id)
     }
 
+    /// A peer's observers, in their order.
+    pub fn of(&self, peer: SocketAddr) -> Vec<ObserverId> {
+        let of_peer = self.by_token.get(&peer);
+        let mut ids: Vec<_> = of_peer
+            .into_iter()
+            .flat_map(HashMap::values)
+            .copied()
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub fn find(&self, peer: SocketAddr, token: &Token) -> Option<ObserverId> {
         self.by_token.get(&peer)?.get(token).copied()
     }

@@ -191,6 +191,15 @@ impl Outbox {
         }
     }
 
+    /// Forgets a peer, and all that is on its way to it.
+    pub fn forget(&mut self, peer: SocketAddr) {
+        if let Some(held) = self.peers.remove(&peer)
+            && let Some(id) = held.in_flight
+        {
+            self.exchanges.remove(&(peer, id));
+        }
+    }
+
     /// What is in flight to a peer for this purpose.
     pub fn in_flight(&self, to: SocketAddr, purpose: Purpose) -> Option<u16> {
         let id = self.peers.get(&to)?.in_flight?;

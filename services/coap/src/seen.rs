@@ -102,6 +102,14 @@ impl Seen {
         }
     }
 
+    /// Forgets what a peer sent.
+    pub fn forget(&mut self, peer: SocketAddr) {
+        let of_peer = self.entries.keys().filter(|key| key.0 == peer);
+        for key in of_peer.copied().collect::<Vec<_>>() {
+            self.remove(&key);
+        }
+    }
+
     fn expire(&mut self, now: Time) {
         for at in 0..self.order.len() {
             while let Some((expires, key)) = self.order[at].front().copied() {

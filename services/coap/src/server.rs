@@ -1,6 +1,7 @@
 //! The endpoint as server: requests come in, responses and notifications go out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,7 +77,8 @@ impl Endpoint {
             );
             return self.refuse(now, pending, Code::BAD_OPTION, &text);
         }
-        let request = match read(from, &message) {
+        let identity = self.secure.get(&from).cloned();
+        let request = match read(from, identity, &message) {
             Ok(request) => request,
             Err((code, text)) => return self.refuse(now, pending, code, text),
         };
@@ -457,7 +459,11 @@ impl Pending {
 }
 
 /// The request, but for its blocks.
-fn read(peer: SocketAddr, message: &Message) -> Result<Request, (Code, &'static str)> {
+fn read(
+    peer: SocketAddr,
+    identity: Option<Arc<str>>,
+    message: &Message,
+) -> Result<Request, (Code, &'static str)> {
     if !(Code::GET.0..=Code::DELETE.0).contains(&message.code.0) {
         let text = "the methods here are GET, POST, PUT and DELETE";
         return Err((Code::METHOD_NOT_ALLOWED, text));
@@ -480,6 +486,7 @@ fn read(peer: SocketAddr, message: &Message) -> Result<Request, (Code, &'static 
         .filter(|_| message.code == Code::GET);
     Ok(Request {
         peer,
+        identity,
         method: message.code,
         path: texts(option::URI_PATH)?,
         query: texts(option::URI_QUERY)?,

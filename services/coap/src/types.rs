@@ -1,6 +1,7 @@
 //! What goes between an endpoint and the code that uses it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub enum Observe {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub peer: SocketAddr,
+    /// Who the peer has shown to be; none without DTLS.
+    pub identity: Option<Arc<str>>,
     /// One of GET, POST, PUT and DELETE.
     pub method: Code,
     /// The segments of the path.
@@ -178,6 +181,10 @@ pub enum Failure {
     TooLarge,
     #[error("too much is waiting for this peer already")]
     Busy,
+    #[error(
+        "there is no secure session with the other side, or it has ended; do both have the same key?"
+    )]
+    Session,
 }
 
 /// What an endpoint has to say.

@@ -109,6 +109,9 @@ pub(crate) async fn start(
         transmitters: vec![TransmitterConfig {
             name: relay.name.clone(),
             listen: coap,
+            // Whoever names another address than loopback with --coap means it.
+            plain: true,
+            dtls: None,
             auto_page: false,
             workers: 1,
             trusted: None,

@@ -148,8 +148,14 @@ impl Default for Monitor {
 pub struct TransmitterConfig {
     /// The service's name in the store; unique in the organization.
     pub name: String,
-    /// CoAP over UDP: `127.0.0.1:5683`.
+    /// Plain CoAP over UDP: `127.0.0.1:5683`.
     pub listen: SocketAddr,
+    /// `listen` may be reached by others than this machine. Whoever reaches it may page guests and clear the roll.
+    #[serde(default)]
+    pub plain: bool,
+    /// CoAP over DTLS, for devices that have a key.
+    #[serde(default)]
+    pub dtls: Option<DtlsConfig>,
     /// Page a guest by itself once the goal is reached (pager contract, L16).
     #[serde(default)]
     pub auto_page: bool,
@@ -160,6 +166,30 @@ pub struct TransmitterConfig {
     /// `10.0.0.0/8`. Loopback, private and link-local ranges where absent.
     #[serde(default)]
     pub trusted: Option<Vec<String>>,
+}
+
+/// Where a transmitter is served over DTLS 1.2, with pre-shared keys (RFC 7252, section 9.1.3.1).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DtlsConfig {
+    /// `0.0.0.0:5684`.
+    pub listen: SocketAddr,
+    /// Who may connect: lines of `identity:hexkey`, the key of 16 bytes or more.
+    pub psk_file: PathBuf,
+    /// Seconds that a device may be silent until it has to connect anew.
+    #[serde(default = "idle_seconds")]
+    pub idle_seconds: u64,
+    /// Devices that are connected, at most, at each socket; beyond it the one that was silent longest has to connect anew.
+    #[serde(default = "max_devices")]
+    pub max_devices: usize,
+}
+
+fn idle_seconds() -> u64 {
+    24 * 60 * 60
+}
+
+fn max_devices() -> usize {
+    10_000
 }
 
 fn workers() -> usize {
@@ -202,30 +232,36 @@ impl Config {
         let hosted = self
             .transmitters
             .iter()
-            .map(|held| (&held.name, Some(held.listen)));
-        let mirrored = self.boxes.iter().map(|held| (&held.name, held.listen));
-        let all: Vec<(&String, Option<SocketAddr>)> = hosted.chain(mirrored).collect();
-        for (at, (name, listen)) in all.iter().enumerate() {
+            .map(|held| (&held.name, held.addresses()));
+        let mirrored = self
+            .boxes
+            .iter()
+            .map(|held| (&held.name, held.listen.into_iter().collect()));
+        let mut names: Vec<&String> = Vec::new();
+        let mut taken: Vec<SocketAddr> = Vec::new();
+        for (name, addresses) in hosted.chain(mirrored) {
             let is_fine = (1..=200).contains(&name.len()) && !name.chars().any(char::is_control);
             ensure!(
                 is_fine,
                 "transmitter or box {}: `name` has 1 to 200 bytes and no control characters",
-                at + 1
+                names.len() + 1
             );
-            for (other, address) in &all[..at] {
+            ensure!(
+                !names.contains(&name),
+                "two transmitters or boxes are called `{name}`; a name is unique"
+            );
+            names.push(name);
+            for address in addresses {
                 ensure!(
-                    other != name,
-                    "two transmitters or boxes are called `{name}`; a name is unique"
+                    address.port() == 0 || !taken.contains(&address),
+                    "`{name}` is not alone, or twice, to listen on {address}; give each a port"
                 );
-                let is_same = listen.is_some_and(|listen| listen.port() != 0) && address == listen;
-                ensure!(
-                    !is_same,
-                    "`{other}` and `{name}` listen on one address; give each a port"
-                );
+                taken.push(address);
             }
         }
         for transmitter in &self.transmitters {
             transmitter.networks()?;
+            transmitter.check_reach()?;
         }
         if !self.monitor.listen.ip().is_loopback() {
             bail!(
@@ -254,6 +290,29 @@ impl Cloud {
 }
 
 impl TransmitterConfig {
+    /// Where it listens.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let secure = self.dtls.as_ref().map(|dtls| dtls.listen);
+        [self.listen].into_iter().chain(secure).collect()
+    }
+
+    fn check_reach(&self) -> Result<()> {
+        let (name, listen) = (&self.name, self.listen);
+        ensure!(
+            listen.ip().is_loopback() || self.plain,
+            "transmitter `{name}` listens on {listen} with plain CoAP, which has no login and no encryption: whoever reaches it \
+             can page guests, clear the roll and read names. Serve it with DTLS ([transmitter.dtls], listen on port 5684) and \
+             leave `listen` on 127.0.0.1; or, on a network of trusted devices alone, say plain = true"
+        );
+        if let Some(dtls) = &self.dtls {
+            ensure!(
+                dtls.idle_seconds > 0 && dtls.max_devices > 0,
+                "transmitter `{name}`: dtls.idle_seconds and dtls.max_devices are at least 1"
+            );
+        }
+        Ok(())
+    }
+
     /// The trusted networks.
     pub fn networks(&self) -> Result<Vec<Network>> {
         let Some(trusted) = &self.trusted else {
@@ -284,6 +343,26 @@ mod tests {
     }
 
     #[test]
+    fn plain_coap_is_for_this_machine_unless_somebody_says_so() {
+        let with = |rest: &str| {
+            let text = format!("data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\n{rest}");
+            let config: Config = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        let error = with("listen = \"10.1.2.3:5683\"").unwrap_err();
+        assert!(
+            error.contains("plain = true") && error.contains("DTLS"),
+            "{error}"
+        );
+        assert!(with("listen = \"[::]:5683\"").is_err());
+        with("listen = \"10.1.2.3:5683\"\nplain = true").unwrap();
+        with("listen = \"[::1]:5683\"").unwrap();
+        let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
+        with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
+        assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
+    }
+
+    #[test]
     fn names_and_ports_are_unique() {
         let with = |second: &str| {
             let text = format!(
@@ -302,7 +381,7 @@ mod tests {
         assert!(
             with("name = \"b\"\nlisten = \"127.0.0.1:1\"")
                 .unwrap_err()
-                .contains("listen on one address")
+                .contains("127.0.0.1:1")
         );
         assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"").is_ok());
         assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"\ntrusted = [\"10/8\"]").is_err());

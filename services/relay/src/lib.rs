@@ -5,6 +5,7 @@ mod clock;
 pub mod config;
 mod forward;
 mod hosted;
+mod keys;
 mod metrics;
 mod mirrored;
 mod monitor;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rollcall_coap::driver::{self, Driver};
+use rollcall_coap::dtls;
 use rollcall_pager::Transmitter;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::{BoxConfig, Config, TransmitterConfig};
 use crate::forward::{Contact, Forwarder, Reported, Source};
 use crate::hosted::Hosted;
+use crate::keys::KeyFile;
 use crate::metrics::Metrics;
 use crate::mirrored::{Facade, FacadeCommand, MirroredBox, Mirrors};
 use crate::monitor::Monitored;
@@ -41,6 +44,8 @@ use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
 const MAX_JOBS: usize = 1_024;
 /// What waits for one socket's loop.
 const MAX_COMMANDS: usize = 4_096;
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// How often observers are sent a ping (pager contract, L9).
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -50,9 +55,13 @@ pub struct Relay {
     pub transmitters: Vec<SocketAddr>,
     /// Where the mirrors of boxes are answered, of those that are.
     pub boxes: Vec<SocketAddr>,
+    /// Where each listens with DTLS.
+    pub secure: Vec<Option<SocketAddr>>,
     /// Where it tells how it is.
     pub monitor: SocketAddr,
     tasks: JoinSet<()>,
+    /// The sockets' loops.
+    drivers: JoinSet<()>,
     jobs: SyncSender<Job>,
     writer: JoinHandle<()>,
 }
@@ -61,8 +70,24 @@ pub struct Relay {
 struct Bound {
     host: Host,
     address: SocketAddr,
-    drivers: Vec<(std::net::UdpSocket, mpsc::Receiver<hosted::Command>)>,
+    /// Where it listens with DTLS, and the keys that it takes.
+    secure: Option<(SocketAddr, KeyFile)>,
+    /// Its sockets, in the order of the host's workers: with DTLS where they have its configuration.
+    drivers: Vec<Bind>,
     trusted: Vec<rollcall_coap::Network>,
+}
+
+impl Bound {
+    fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|(address, _)| *address)
+    }
+}
+
+/// A socket, and what is to run on it.
+struct Bind {
+    socket: std::net::UdpSocket,
+    commands: mpsc::Receiver<hosted::Command>,
+    dtls: Option<dtls::Config>,
 }
 
 impl Relay {
@@ -71,8 +96,8 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let mut spool = Spool::open(&path, max_bytes, config.transmitters.len())?;
-        spool.give_up_unfinished()?;
+        let services = config.transmitters.len() + config.boxes.len();
+        let mut spool = Spool::open(&path, max_bytes, services)?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)
             .await
@@ -86,17 +111,15 @@ impl Relay {
             .iter()
             .filter_map(|bound| bound.facade_address)
             .collect();
-        let shared = Shared {
-            queue: Arc::new(queue),
-            contact: Arc::new(Mutex::new(Contact::default())),
-            metrics: Arc::new(Metrics::new()),
-            news: Arc::new(Notify::new()),
-        };
+        spool.give_up_unfinished()?;
+        let shared = Shared::new(queue);
         let (jobs, work) = sync_channel(MAX_JOBS);
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut drivers) = (JoinSet::new(), JoinSet::new());
         let transmitters = bound.iter().map(|bound| bound.address).collect();
+        let secure = bound.iter().map(Bound::secure_address).collect();
         start_lanes(config, reported(&bound, &boxes), &jobs, &shared, &mut tasks)?;
-        let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, &mut tasks)?;
+        let of_hosts = (&mut tasks, &mut drivers);
+        let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, of_hosts)?;
         let mirrors = start_mirrors(boxes, &jobs, &shared.metrics, &mut tasks)?;
         let monitored = Arc::new(Monitored {
             queue: shared.queue.clone(),
@@ -108,11 +131,7 @@ impl Relay {
             spool,
             path,
             hosts,
-            boxes: config
-                .boxes
-                .iter()
-                .map(|config| config.name.clone())
-                .collect(),
+            boxes: config.boxes.iter().map(|held| held.name.clone()).collect(),
             mirrors,
             queue: shared.queue,
             jobs: work,
@@ -127,8 +146,10 @@ impl Relay {
         Ok(Self {
             transmitters,
             boxes: mirrored,
+            secure,
             monitor,
             tasks,
+            drivers,
             jobs,
             writer,
         })
@@ -136,7 +157,10 @@ impl Relay {
 
     /// Ends only where a part of the relay has ended, which none does by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let _ = self.tasks.join_next().await;
+        tokio::select! {
+            _ = self.tasks.join_next() => {}
+            _ = self.drivers.join_next(), if !self.drivers.is_empty() => {}
+        }
         anyhow::anyhow!("a part of the relay ended unexpectedly; see the log")
     }
 
@@ -148,6 +172,9 @@ impl Relay {
             let _ = self.writer.join();
         })
         .await;
+        // With the writer go those who command the sockets' loops: they end, and say goodbye to devices.
+        let drivers = async { while self.drivers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GOODBYE, drivers).await;
         self.tasks.shutdown().await;
     }
 }
@@ -191,6 +218,17 @@ struct Shared {
     contact: Arc<Mutex<Contact>>,
     metrics: Arc<Metrics>,
     news: Arc<Notify>,
+}
+
+impl Shared {
+    fn new(queue: Queue) -> Self {
+        Self {
+            queue: Arc::new(queue),
+            contact: Arc::new(Mutex::new(Contact::default())),
+            metrics: Arc::new(Metrics::new()),
+            news: Arc::new(Notify::new()),
+        }
+    }
 }
 
 /// Starts to send events to the cloud.
@@ -245,19 +283,19 @@ fn bind(config: &TransmitterConfig, spool: &Spool, clock: Clock) -> Result<Bound
     };
     let mut drivers = Vec::new();
     let mut workers = Vec::new();
-    let mut address = config.listen;
-    for _ in 0..config.workers.max(1) {
-        let socket = driver::bind(address, config.workers > 1).with_context(|| {
-            format!(
-                "transmitter `{name}`: listen on UDP {}; is another program there?",
-                config.listen
-            )
-        })?;
-        // Where any port was asked for, the next sockets share the one that came.
-        address = socket.local_addr().context("ask for the socket's port")?;
-        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
-        workers.push(sender);
-        drivers.push((socket, receiver));
+    let address = open(config, config.listen, None, (&mut drivers, &mut workers))?;
+    let mut secure = None;
+    if let Some(of_dtls) = &config.dtls {
+        let file = KeyFile::open(&of_dtls.psk_file);
+        let file = file.with_context(|| format!("transmitter `{name}`"))?;
+        let with = dtls::Config {
+            keys: Some(file.keys.clone()),
+            max_sessions: of_dtls.max_devices,
+            idle_for: Duration::from_secs(of_dtls.idle_seconds),
+            ..dtls::Config::default()
+        };
+        let to = (&mut drivers, &mut workers);
+        secure = Some((open(config, of_dtls.listen, Some(&with), to)?, file));
     }
     let host = Host {
         name: name.clone(),
@@ -268,9 +306,38 @@ fn bind(config: &TransmitterConfig, spool: &Spool, clock: Clock) -> Result<Bound
     Ok(Bound {
         host,
         address,
+        secure,
         drivers,
         trusted: config.networks()?,
     })
+}
+
+/// Opens a transmitter's sockets at one address, which is answered.
+fn open(
+    config: &TransmitterConfig,
+    listen: SocketAddr,
+    dtls: Option<&dtls::Config>,
+    (drivers, workers): (&mut Vec<Bind>, &mut Vec<mpsc::Sender<hosted::Command>>),
+) -> Result<SocketAddr> {
+    let mut address = listen;
+    for _ in 0..config.workers.max(1) {
+        let socket = driver::bind(address, config.workers > 1).with_context(|| {
+            format!(
+                "transmitter `{}`: listen on UDP {listen}; is another program there?",
+                config.name
+            )
+        })?;
+        // Where any port was asked for, the next sockets share the one that came.
+        address = socket.local_addr().context("ask for the socket's port")?;
+        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        workers.push(sender);
+        drivers.push(Bind {
+            socket,
+            commands,
+            dtls: dtls.cloned(),
+        });
+    }
+    Ok(address)
 }
 
 fn start_hosts(
@@ -278,11 +345,11 @@ fn start_hosts(
     jobs: &SyncSender<Job>,
     clock: Clock,
     metrics: &Arc<Metrics>,
-    tasks: &mut JoinSet<()>,
+    (tasks, drivers): (&mut JoinSet<()>, &mut JoinSet<()>),
 ) -> Result<Vec<Host>> {
     let mut hosts = Vec::new();
     for (place, bound) in bound.into_iter().enumerate() {
-        for (worker, (socket, commands)) in bound.drivers.into_iter().enumerate() {
+        for (worker, bind) in bound.drivers.into_iter().enumerate() {
             let app = Hosted {
                 host: place,
                 worker,
@@ -297,9 +364,19 @@ fn start_hosts(
                 trusted: bound.trusted.clone(),
                 ..rollcall_coap::Config::default()
             };
-            let driver =
-                Driver::new(socket, config, app, commands).context("start a socket's loop")?;
-            tasks.spawn(driver.run());
+            let driver = Driver::new(bind.socket, config, app, bind.commands);
+            let mut driver = driver.context("start a socket's loop")?;
+            if let Some(dtls) = bind.dtls {
+                driver = driver.secure(dtls).context("set up DTLS")?;
+            }
+            drivers.spawn(driver.run());
+        }
+        if let Some((address, file)) = bound.secure {
+            tracing::info!(
+                transmitter = %bound.host.name, %address, keys = file.keys.len(),
+                "a transmitter listens with DTLS"
+            );
+            tasks.spawn(file.watch());
         }
         tracing::info!(transmitter = %bound.host.name, address = %bound.address, "a transmitter listens");
         hosts.push(bound.host);

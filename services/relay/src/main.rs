@@ -36,6 +36,10 @@ A configuration, with what is usual:
   name = "front-desk"                       # the service's name in the cloud
   listen = "127.0.0.1:5683"
 
+  [transmitter.dtls]                        # for devices on the network; plain CoAP stays on this machine
+  listen = "0.0.0.0:5684"
+  psk_file = "/etc/rollcall-relay/devices"  # identity:hexkey a line
+
   [[box]]
   name = "terrace"                          # a real box, mirrored
   address = "coap://10.0.1.32:5683""#;

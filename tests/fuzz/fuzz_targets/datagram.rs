@@ -43,7 +43,7 @@ impl<'a> Input<'a> {
 struct Lab {
     endpoint: Endpoint,
     now: Duration,
-    waiting: VecDeque<RequestId>,
+    waiting: VecDeque<(RequestId, SocketAddr)>,
     observers: BTreeSet<ObserverId>,
     calls: BTreeSet<CallId>,
     observing: BTreeSet<CallId>,
@@ -99,7 +99,7 @@ impl Lab {
     }
 
     fn step(&mut self, input: &mut Input) {
-        match input.byte() % 10 {
+        match input.byte() % 12 {
             0 => {
                 let (from, length) = (peer(input), usize::from(input.byte()) * 8);
                 let datagram = input.bytes(length);
@@ -124,6 +124,13 @@ impl Lab {
                 }
             }
             8 => self.call(input),
+            9 => self.endpoint.connect(peer(input), "device".into()),
+            10 => {
+                // A session is over.
+                let from = peer(input);
+                self.waiting.retain(|(_, of)| *of != from);
+                self.endpoint.forget(from);
+            }
             _ => {
                 if let Some(id) = self.calls.pop_first() {
                     self.observing.remove(&id);
@@ -176,7 +183,7 @@ impl Lab {
 
     fn answer(&mut self, input: &mut Input) {
         let id = if input.byte() % 2 == 0 { self.waiting.pop_front() } else { self.waiting.pop_back() };
-        if let Some(id) = id {
+        if let Some((id, _)) = id {
             let is_observable = input.byte() % 2 == 0;
             let observer = self.endpoint.respond(self.now, id, response(input), is_observable);
             self.observers.extend(observer);
@@ -211,7 +218,7 @@ impl Lab {
         self.endpoint.handle_timeout(self.now);
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                Event::Request(id, _) => self.waiting.push_back(id),
+                Event::Request(id, request) => self.waiting.push_back((id, request.peer)),
                 Event::Heartbeat(id) => {
                     let response = Response::content(TEXT, "ping");
                     self.endpoint.notify(self.now, id, response, Urgency::Latest);

@@ -9,6 +9,9 @@ import time
 
 PAYLOAD_4K = "".join(f"put  {number:010}\n" for number in range(250)).encode()
 PAYLOAD_20K = "".join(f"put  {number:010}\n" for number in range(1250)).encode()
+# What both sides know, with DTLS. libcoap's programs take the key as text.
+IDENTITY, KEY = "device-1", "sixteen bytes ok"
+PSK = f"{IDENTITY}:{KEY.encode().hex()}"
 PERIOD_MS = 400
 DELAY_MS = 1500
 
@@ -95,8 +98,10 @@ class Program:
             self.process.wait()
 
 
-def plugtest(binary):
-    command = [binary, "--listen", "127.0.0.1:0", "--period-ms", str(PERIOD_MS), "--delay-ms", str(DELAY_MS)]
+def plugtest(binary, tls=None):
+    """Our server; `tls` names the library of the client with DTLS that is to be served."""
+    listen = ["--dtls", "127.0.0.1:0", "--psk", PSK] if tls else ["--listen", "127.0.0.1:0"]
+    command = [binary, *listen, "--period-ms", str(PERIOD_MS), "--delay-ms", str(DELAY_MS)]
     return Program(command, says="listening on ")
 
 
@@ -104,9 +109,13 @@ def uri(program):
     return program.said.split()[-1]
 
 
-def libcoap(name):
-    """The program of libcoap: Debian has them with and without TLS."""
-    return shutil.which(f"{name}-notls") or name
+def libcoap(name, tls="notls"):
+    """The program of libcoap: Debian has them without TLS, with OpenSSL's and with GnuTLS'."""
+    return shutil.which(f"{name}-{tls}") or name
+
+
+def has_libcoap(tls):
+    return shutil.which(f"coap-client-{tls}") and shutil.which(f"coap-server-{tls}")
 
 
 def answers_ping(port):

@@ -7,9 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-from harness import PAYLOAD_4K, PAYLOAD_20K, libcoap, lines
+from harness import IDENTITY, KEY, PAYLOAD_4K, PAYLOAD_20K, libcoap, lines
 
-CLIENT = libcoap("coap-client")
 MESSAGE = re.compile(r"(sent|received) \d+ bytes\nv:1 t:(\w+) c:([\w.]+) i:\w{4} \{(\w*)\} \[ (.*?) ?\](?: :: (.*))?")
 
 
@@ -33,7 +32,15 @@ class Seen:
 def call(*arguments, timeout=60):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "payload")
-        command = [CLIENT, "-v", "7", "-o", str(out), *arguments]
+        *flags, uri = arguments
+        # `coaps+gnutls://` names the library too.
+        scheme, rest = uri.split("://")
+        if scheme.startswith("coaps+"):
+            client = [libcoap("coap-client", scheme.removeprefix("coaps+")), "-u", IDENTITY, "-k", KEY]
+            uri = f"coaps://{rest}"
+        else:
+            client = [libcoap("coap-client")]
+        command = [*client, "-v", "7", "-o", str(out), *flags, uri]
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
                               errors="replace")
         return Seen(" ".join(command), done.stdout, out.read_bytes() if out.exists() else b"")
@@ -214,3 +221,18 @@ def lossy_posts(group, base):
         seen = call("-l", "20%" if number else "1", "-m", "post", "-e", "x", f"{base}/large-create")
         paths += re.findall(r"Location-Path:(\d+)", seen.options)
     check(group, "each POST carried out once, a fifth lost", seen, paths == ["1", "2", "3"])
+
+
+def wrong_keys(group, base):
+    """Who has no key, or another one, fails alone."""
+    scheme, rest = base.split("://")
+    client = libcoap("coap-client", scheme.removeprefix("coaps+"))
+    for what, identity, key in (("a wrong key", IDENTITY, "another sixteen!"), ("an unknown identity", "nobody", KEY)):
+        command = [client, "-v", "4", "-B", "5", "-u", identity, "-k", key, f"coaps://{rest}/test"]
+        started = time.monotonic()
+        done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        is_quick = time.monotonic() - started < 3
+        ok = is_quick and "the resource" not in done.stdout and "handshake fail" in done.stdout.lower()
+        group.check(f"{what} is refused at once", ok, " ".join(command), done.stdout)
+        seen = call(f"{base}/test")
+        check(group, f"after {what}, others are served", seen, seen.code == "2.05" and seen.payload)

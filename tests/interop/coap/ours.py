@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from harness import DELAY_MS, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, Program, free_port, libcoap_server, lines, uri
+from harness import DELAY_MS, IDENTITY, KEY, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, PSK, Program, free_port, libcoap, libcoap_server, lines, uri
 from node import ENVIRONMENT, HERE
 
 # libcoap's and aiocoap's clients get the same from it.
@@ -14,12 +14,12 @@ NODE_BLOCK2 = "node-coap 1.5 as a server sends empty blocks where 16 bytes are a
 
 
 class Ours:
-    def __init__(self, group, program, base):
-        self.group, self.program, self.base = group, program, base
+    def __init__(self, group, program, base, *flags):
+        self.group, self.program, self.base, self.flags = group, program, base, flags
 
     def call(self, what, path, *arguments, is_right=lambda body: True, code="2.05", known=None):
         """One call; what came of it is checked."""
-        command = [self.program, *arguments, self.base + path]
+        command = [self.program, *self.flags, *arguments, self.base + path]
         done = subprocess.run(command, capture_output=True, timeout=60)
         said = done.stderr.decode()
         codes = [line.split()[0] for line in said.splitlines() if line]
@@ -90,25 +90,44 @@ def to_node(group, program, files):
 
 def to_libcoap(group, program, files):
     with libcoap_server("-d", "10") as port:
-        ours = Ours(group, program, f"coap://127.0.0.1:{port}")
-        for mode, flags in (("CON", ()), ("NON", ("-N",))):
-            ours.call(f"GET, {mode}", "/", *flags, is_right=lambda body: b"libcoap" in body)
-            ours.call(f"PUT that creates, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "new", code="2.01")
-            ours.call(f"PUT that changes, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "newer", code="2.04")
-            ours.call(f"GET sees what PUT as {mode} put", f"/new{mode}", *flags, is_right=lambda body: body == b"newer")
-            ours.call(f"DELETE, {mode}", f"/new{mode}", *flags, "-m", "delete", code="2.02")
-            ours.call(f"POST, which it does not have, {mode}", "/", *flags, "-m", "post", "-e", "x", code="4.05")
-            ours.call(f"a separate answer, {mode}", "/async?1", *flags, is_right=lambda body: body == b"done")
-        ours.call("no such resource: 4.04", "/nowhere", code="4.04")
-        ours.call("/.well-known/core", "/.well-known/core", is_right=lambda body: b"</time>" in body)
-        ours.call("PUT of what was not put yet", "/example_data", "-m", "put", "-f", "0", "-e", "x", code="2.01")
-        for payload in (PAYLOAD_4K, PAYLOAD_20K):
-            file = files / f"libcoap-{len(payload)}"
-            file.write_bytes(payload)
-            for exponent in (2, 6):
-                length = f"{len(payload):,} bytes in {16 << exponent}s"
-                ours.call(f"Block1 PUT of {length}", "/example_data", "-b", str(exponent), "-m", "put", "-f", "0", "--file",
-                          str(file), code="2.04")
-                ours.call(f"Block2 of {length}", "/example_data", "-b", str(exponent), is_right=lambda body: body == payload)
-        ours.call("observe: several notifications", "/time", "-o", "4", is_right=lambda body: len(body.splitlines()) >= 4)
-        ours.call("observe anew after a cancel", "/time", "-o", "3", is_right=lambda body: len(body.splitlines()) >= 3)
+        with_libcoap(Ours(group, program, f"coap://127.0.0.1:{port}"), files)
+
+
+def to_libcoap_with(tls):
+    """The same with DTLS."""
+    def checks(group, program, files):
+        port = free_port()
+        # With DTLS it listens on the next port.
+        with Program([libcoap("coap-server", tls), "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-k", KEY]):
+            base = f"coaps://127.0.0.1:{port + 1}"
+            with_libcoap(Ours(group, program, base, "--psk", PSK), files)
+            command = [program, "--psk", f"{IDENTITY}:{'00' * 16}", f"{base}/"]
+            done = subprocess.run(command, capture_output=True, timeout=60)
+            ok = done.returncode == 1 and b"no secure session" in done.stderr
+            group.check("a wrong key fails", ok, " ".join(command), f"exit {done.returncode}, {done.stderr!r}")
+
+    return checks
+
+
+def with_libcoap(ours, files):
+    for mode, flags in (("CON", ()), ("NON", ("-N",))):
+        ours.call(f"GET, {mode}", "/", *flags, is_right=lambda body: b"libcoap" in body)
+        ours.call(f"PUT that creates, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "new", code="2.01")
+        ours.call(f"PUT that changes, {mode}", f"/new{mode}", *flags, "-m", "put", "-f", "0", "-e", "newer", code="2.04")
+        ours.call(f"GET sees what PUT as {mode} put", f"/new{mode}", *flags, is_right=lambda body: body == b"newer")
+        ours.call(f"DELETE, {mode}", f"/new{mode}", *flags, "-m", "delete", code="2.02")
+        ours.call(f"POST, which it does not have, {mode}", "/", *flags, "-m", "post", "-e", "x", code="4.05")
+        ours.call(f"a separate answer, {mode}", "/async?1", *flags, is_right=lambda body: body == b"done")
+    ours.call("no such resource: 4.04", "/nowhere", code="4.04")
+    ours.call("/.well-known/core", "/.well-known/core", is_right=lambda body: b"</time>" in body)
+    ours.call("PUT of what was not put yet", "/example_data", "-m", "put", "-f", "0", "-e", "x", code="2.01")
+    for payload in (PAYLOAD_4K, PAYLOAD_20K):
+        file = files / f"libcoap-{len(payload)}"
+        file.write_bytes(payload)
+        for exponent in (2, 6):
+            length = f"{len(payload):,} bytes in {16 << exponent}s"
+            ours.call(f"Block1 PUT of {length}", "/example_data", "-b", str(exponent), "-m", "put", "-f", "0", "--file",
+                      str(file), code="2.04")
+            ours.call(f"Block2 of {length}", "/example_data", "-b", str(exponent), is_right=lambda body: body == payload)
+    ours.call("observe: several notifications", "/time", "-o", "4", is_right=lambda body: len(body.splitlines()) >= 4)
+    ours.call("observe anew after a cancel", "/time", "-o", "3", is_right=lambda body: len(body.splitlines()) >= 3)

@@ -16,7 +16,7 @@ import libcoap
 import node
 import ours
 from built import build
-from harness import Group, Report, plugtest, uri
+from harness import Group, Report, has_libcoap, plugtest, uri
 
 
 def main():
@@ -33,9 +33,23 @@ def main():
             for part in parts:
                 group.run(lambda group, part=part: part(group, uri(program)))
 
+    def with_dtls(tls):
+        """libcoap's client with DTLS, by one of its libraries."""
+        group = Group(report, f"libcoap with {tls}", "rollcall")
+        parts = (libcoap.basics, libcoap.conditions, libcoap.separate, libcoap.observe, libcoap.wrong_keys,
+                 lambda group, base: libcoap.blocks(group, base, files / tls))
+        (files / tls).mkdir()
+        with plugtest(server, tls) as program:
+            base = uri(program).replace("coaps://", f"coaps+{tls}://")
+            for part in parts:
+                group.run(lambda group, part=part: part(group, base))
+
     def our_client(checks, name):
         Group(report, "rollcall", name).run(lambda group: checks(group, client, files))
 
+    libraries = [tls for tls in ("openssl", "gnutls") if has_libcoap(tls)]
+    if not libraries:
+        print("coap: libcoap's programs with TLS are not here: DTLS is not tried")
     groups = {
         "libcoap": lambda: against_us("libcoap", libcoap.basics, libcoap.conditions, libcoap.separate, libcoap.discovery,
                                       lambda group, base: libcoap.blocks(group, base, files)),
@@ -45,6 +59,9 @@ def main():
         "aiocoap": lambda: against_us("aiocoap", aio.checks),
         "node": lambda: against_us("node-coap", node.checks),
         "to-libcoap": lambda: our_client(ours.to_libcoap, "libcoap"),
+        **{f"dtls-{tls}": lambda tls=tls: with_dtls(tls) for tls in libraries},
+        **{f"to-dtls-{tls}": lambda tls=tls: our_client(ours.to_libcoap_with(tls), f"libcoap with {tls}")
+           for tls in libraries},
         "to-aiocoap": lambda: our_client(ours.to_aiocoap, "aiocoap"),
         "to-node": lambda: our_client(ours.to_node, "node-coap"),
     }

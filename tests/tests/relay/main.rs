@@ -8,6 +8,7 @@ mod life;
 mod loss;
 mod mirror;
 mod rubbish;
+mod secure;
 
 use std::time::{Duration, Instant};
 

@@ -13,9 +13,8 @@ use crate::{eventually, history, list, sessions};
 /// A relay that mirrors a box as the service `terrace`, and answers for it.
 async fn mirroring(app: &TestApp, simulated: &SimulatedBox) -> (Edge, CoapClient) {
     let port = std::net::UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+        .and_then(|socket| socket.local_addr())
+        .expect("a port");
     let mut edge = Edge::of(app, &[]).await;
     edge.set(&format!(
         "[[box]]\nname = \"terrace\"\naddress = \"coap://{}\"\nlisten = \"{port}\"",
@@ -37,11 +36,14 @@ async fn at_box(stand: &mut CoapClient) -> BTreeMap<u64, (String, u64)> {
         let state = match session["clearType"].as_str() {
             Some("REMOVED") => "removed",
             Some(_) => "cleared",
-            None => session["state"].as_str().unwrap(),
+            None => session["state"].as_str().expect("as the contract has it"),
         };
         (
-            session["id"].as_u64().unwrap(),
-            (state.to_owned(), session["number"].as_u64().unwrap()),
+            session["id"].as_u64().expect("as the contract has it"),
+            (
+                state.to_owned(),
+                session["number"].as_u64().expect("as the contract has it"),
+            ),
         )
     };
     all.map(describe).collect()
@@ -50,10 +52,20 @@ async fn at_box(stand: &mut CoapClient) -> BTreeMap<u64, (String, u64)> {
 async fn in_store(app: &TestApp) -> BTreeMap<u64, (String, u64)> {
     let describe = |session: Value| {
         let attributes = &session["attributes"];
-        let state = attributes["state"].as_str().unwrap().to_owned();
+        let state = attributes["state"]
+            .as_str()
+            .expect("as the contract has it")
+            .to_owned();
         (
-            attributes["pager_id"].as_u64().unwrap(),
-            (state, attributes["number"].as_u64().unwrap()),
+            attributes["pager_id"]
+                .as_u64()
+                .expect("as the contract has it"),
+            (
+                state,
+                attributes["number"]
+                    .as_u64()
+                    .expect("as the contract has it"),
+            ),
         )
     };
     sessions(app, "terrace")

@@ -6,12 +6,14 @@ mod links;
 mod site;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use rollcall_coap::Config;
 use rollcall_coap::driver::{Driver, bind};
+use rollcall_coap::dtls::Keys;
+use rollcall_coap::{Config, dtls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -23,6 +25,17 @@ struct Arguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:5683")]
     listen: SocketAddr,
+    /// Where to listen with DTLS, instead
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "psk",
+        conflicts_with = "listen"
+    )]
+    dtls: Option<SocketAddr>,
+    /// Who may connect with DTLS: `identity:hexkey`
+    #[arg(long)]
+    psk: Vec<String>,
     /// How often observable resources change, in milliseconds
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     period_ms: u64,
@@ -34,17 +47,30 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let socket =
-        bind(arguments.listen, false).with_context(|| format!("listen on {}", arguments.listen))?;
+    let listen = arguments.dtls.unwrap_or(arguments.listen);
+    let socket = bind(listen, false).with_context(|| format!("listen on {listen}"))?;
     let address = socket.local_addr().context("ask where we listen")?;
     let (commands, received) = mpsc::channel(64);
     let delay = Duration::from_millis(arguments.delay_ms);
     let site = Site::new(delay, commands.clone());
-    let driver =
+    let mut driver =
         Driver::new(socket, Config::default(), site, received).context("set up the socket")?;
+    if arguments.dtls.is_some() {
+        let keys = Keys::parse(&arguments.psk.join("\n")).context("read --psk")?;
+        let config = dtls::Config {
+            keys: Some(Arc::new(keys)),
+            ..dtls::Config::default()
+        };
+        driver = driver.secure(config).context("set up DTLS")?;
+    }
     let mut interrupted = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
     let mut terminated = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
-    println!("listening on coap://{address}");
+    let scheme = if arguments.dtls.is_some() {
+        "coaps"
+    } else {
+        "coap"
+    };
+    println!("listening on {scheme}://{address}");
     let mut ticks = tokio::time::interval(Duration::from_millis(arguments.period_ms));
     let ticking = async {
         loop {

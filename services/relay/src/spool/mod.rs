@@ -8,6 +8,7 @@ mod queue;
 mod recover;
 mod writer;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +70,8 @@ pub struct Spool {
     pub connection: Connection,
     /// Part of the id of every event of it.
     pub id: Uuid,
+    /// Held as long as the spool: two relays on one spool would each believe that they are alone.
+    _lock: File,
 }
 
 impl Spool {
@@ -77,19 +80,24 @@ impl Spool {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .with_context(|| format!("make the folder {}", folder.display()))?;
+        let lock = lock(folder)?;
         let connection =
             Connection::open(path).with_context(|| format!("open the spool {}", path.display()))?;
-        let spool =
-            Self::prepare(connection, max_bytes, transmitters).map_err(|error| match is_damage(
-                &error,
-            ) {
+        let spool = Self::prepare(connection, max_bytes, transmitters, lock).map_err(|error| {
+            match is_damage(&error) {
                 true => error.context(damaged(path)),
                 false => error.context(format!("open the spool {}", path.display())),
-            })?;
+            }
+        })?;
         Ok(spool)
     }
 
-    fn prepare(connection: Connection, max_bytes: u64, transmitters: usize) -> Result<Self> {
+    fn prepare(
+        connection: Connection,
+        max_bytes: u64,
+        transmitters: usize,
+        lock: File,
+    ) -> Result<Self> {
         connection.busy_timeout(Duration::from_secs(5))?;
         let application: i32 =
             connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -133,7 +141,11 @@ impl Spool {
         }
         let id: String = connection.query_row("select id from spool", [], |row| row.get(0))?;
         let id = Uuid::try_parse(&id).context("read the spool's id")?;
-        Ok(Self { connection, id })
+        Ok(Self {
+            connection,
+            id,
+            _lock: lock,
+        })
     }
 
     /// Opens the spool to read, beside the process that writes it.
@@ -204,6 +216,23 @@ impl Spool {
     }
 }
 
+/// Takes the folder for this process.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("spool.lock");
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another relay works in {}; stop it, or choose another data_dir",
+            folder.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
+    }
+}
+
 /// What SQLite found wrong with a file.
 #[derive(Debug)]
 struct Damage(String);
@@ -240,7 +269,11 @@ mod tests {
     fn a_spool_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = path_in(folder.path());
-        let first = Spool::open(&path, 1 << 20, 1).unwrap().id;
+        let open = Spool::open(&path, 1 << 20, 1).unwrap();
+        let error = Spool::open(&path, 1 << 20, 1).err().unwrap();
+        assert!(error.to_string().contains("another relay"), "{error:#}");
+        let first = open.id;
+        drop(open);
         assert_eq!(Spool::open(&path, 1 << 20, 1).unwrap().id, first);
     }
 
