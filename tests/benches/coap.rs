@@ -74,12 +74,16 @@ async fn reads(relay: &Relay, seconds: u64) -> anyhow::Result<()> {
         "    clients      GETs/s     p50 ms     p99 ms   libcoap/s     p50 ms     p99 ms      ratio   repeats"
     );
     for clients in [50, 5_000] {
-        let (ours, repeats) = hammer(relay.coap, &session, clients, seconds).await?;
+        let ours = hammer(relay.coap, &session, clients, seconds).await;
+        let (ours, repeats) = ours.context("ask the relay")?;
         let theirs = match &libcoap {
             Some(_) => {
                 let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let first_page = request(Code::GET, "", "", b"");
-                Some(hammer(to, &first_page, clients, seconds).await?.0)
+                let theirs = hammer(to, &first_page, clients, seconds).await;
+                // With thousands of clients it may let one starve; that is no reason to measure nothing.
+                let failed = |error| println!("libcoap's server, {clients} clients: {error}");
+                theirs.map_err(failed).ok().map(|(figures, _)| figures)
             }
             None => None,
         };
