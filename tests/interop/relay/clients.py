@@ -13,6 +13,7 @@ from pathlib import Path
 import libcoap as libcoap_checks
 from aiocoap import Code, Context, Message
 from aio import dotted
+from harness import libcoap
 from node import ENVIRONMENT
 
 HERE = Path(__file__).parent
@@ -88,7 +89,7 @@ class LibcoapObservation(Observation):
         self.folder = tempfile.TemporaryDirectory()
         self.file = Path(self.folder.name, "bodies")
         self.file.touch()
-        self.process = subprocess.Popen([libcoap_checks.CLIENT, "-v", "3", "-s", str(seconds), "-o", str(self.file), base + path],
+        self.process = subprocess.Popen([libcoap("coap-client"), "-v", "3", "-s", str(seconds), "-o", str(self.file), base + path],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def bodies(self):
