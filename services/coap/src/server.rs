@@ -85,8 +85,10 @@ impl Endpoint {
         if !self.admit(now, from, &request, &message.options) {
             return self.ask_for_echo(now, pending);
         }
-        pending.path.clone_from(&request.path);
-        pending.query.clone_from(&request.query);
+        if request.observe == Some(Observe::Register) {
+            pending.path.clone_from(&request.path);
+            pending.query.clone_from(&request.query);
+        }
         pending.etags.clone_from(&request.etags);
         pending.observe = request.observe;
         self.on_blocks(now, pending, request, &message);
@@ -506,7 +508,9 @@ fn read(
 
 /// Everything by which requests for different things differ: method and options, the query included.
 fn cache_key(message: &Message) -> Bytes {
-    let mut key = vec![message.code.0];
+    let values = message.options.iter().map(|(_, value)| value.len() + 4);
+    let mut key = Vec::with_capacity(1 + values.sum::<usize>());
+    key.push(message.code.0);
     for (number, value) in message.options.iter() {
         let is_apart = matches!(
             number,
