@@ -120,6 +120,7 @@ pub(crate) async fn start(
             name: format!("{}-terrace", relay.name),
             address: format!("coap://{}", simulated.address),
             listen: None,
+            plain: false,
         }],
     };
     let started = Relay::start(&config)

@@ -66,6 +66,9 @@ pub struct BoxConfig {
     /// Where the relay answers for it, from the mirror; nowhere where absent.
     #[serde(default)]
     pub listen: Option<SocketAddr>,
+    /// Answer with plain CoAP elsewhere than on loopback, knowing what that risks.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 impl BoxConfig {
@@ -263,6 +266,19 @@ impl Config {
             transmitter.networks()?;
             transmitter.check_reach()?;
         }
+        for held in &self.boxes {
+            let reach = held
+                .listen
+                .filter(|listen| !listen.ip().is_loopback() && !held.plain);
+            if let Some(listen) = reach {
+                bail!(
+                    "box `{}`: its mirror listens on {listen} with plain CoAP, which has no login and no encryption: whoever reaches \
+                     it can page guests, clear the roll and read names. Leave `listen` on 127.0.0.1; or, on a network of trusted \
+                     devices alone, say plain = true",
+                    held.name
+                );
+            }
+        }
         if !self.monitor.listen.ip().is_loopback() {
             bail!(
                 "monitor.listen is {}: it has no login, so it stays on a loopback address",
@@ -360,6 +376,21 @@ mod tests {
         let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
         with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
         assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
+        let mirror = |rest: &str| {
+            let text = format!(
+                "data_dir = \"/x\"\n[[box]]\nname = \"a\"\naddress = \"coap://10.0.1.32\"\n{rest}"
+            );
+            let config: Config = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        mirror("").unwrap();
+        mirror("listen = \"127.0.0.1:5694\"").unwrap();
+        assert!(
+            mirror("listen = \"0.0.0.0:5694\"")
+                .unwrap_err()
+                .contains("plain = true")
+        );
+        mirror("listen = \"0.0.0.0:5694\"\nplain = true").unwrap();
     }
 
     #[test]

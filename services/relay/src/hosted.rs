@@ -33,6 +33,17 @@ pub struct Owned {
 }
 
 impl Owned {
+    pub fn of(request: Request) -> Self {
+        Self {
+            method: method(request.method),
+            code: request.method,
+            path: request.path,
+            query: request.query,
+            content_format: request.content_format,
+            payload: request.payload,
+        }
+    }
+
     pub fn borrow(&self) -> rollcall_pager::Request<'_> {
         rollcall_pager::Request {
             method: self.method,
@@ -141,15 +152,11 @@ impl Hosted {
 
     fn request(&mut self, endpoint: &mut Endpoint, now: Time, id: RequestId, request: Request) {
         self.metrics.coap_requests_total.inc();
+        if let Some(answer) = answer_at_once(&request) {
+            endpoint.respond(now, id, answer, false);
+            return;
+        }
         let is_get = request.method == Code::GET;
-        if is_get && request.path == [".well-known", "core"] {
-            endpoint.respond(now, id, well_known_core(&links(), &request.query), false);
-            return;
-        }
-        if let Some(refusal) = refuse(&request) {
-            endpoint.respond(now, id, refusal, false);
-            return;
-        }
         let etags: Vec<Vec<u8>> = request.etags.iter().map(|etag| etag.to_vec()).collect();
         let of_transmitter = rollcall_pager::Request {
             method: Method::Get,
@@ -176,14 +183,7 @@ impl Hosted {
             host: self.host,
             worker: self.worker,
             id,
-            request: Owned {
-                method: method(request.method),
-                code: request.method,
-                path: request.path,
-                query: request.query,
-                content_format: request.content_format,
-                payload: request.payload,
-            },
+            request: Owned::of(request),
         };
         if self.jobs.try_send(job).is_err() {
             let text = "too much waits for the relay's disk; try again later";
@@ -199,8 +199,11 @@ fn is_after(sequence: u16, other: u16) -> bool {
     0 < ahead && ahead <= around / 2
 }
 
-/// Requests whose conditions no resource here can meet.
-pub fn refuse(request: &Request) -> Option<Response> {
+/// The answer to a request that no state is needed for: the list of resources, and conditions that no resource here can meet.
+pub fn answer_at_once(request: &Request) -> Option<Response> {
+    if request.method == Code::GET && request.path == [".well-known", "core"] {
+        return Some(well_known_core(&links(), &request.query));
+    }
     if request.accept.is_some_and(|accept| accept != JSON) {
         return Some(Response::error(
             Code::NOT_ACCEPTABLE,
@@ -246,7 +249,7 @@ pub fn unavailable(text: &str) -> Response {
 }
 
 /// The transmitter's resources (pager contract, 1.5).
-pub fn links() -> [Link; 6] {
+fn links() -> [Link; 6] {
     let link = |href, rt| Link {
         href,
         attributes: vec![("rt", rt), ("ct", "50")],

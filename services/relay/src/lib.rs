@@ -16,7 +16,7 @@ pub mod status;
 mod wire;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -419,14 +419,12 @@ fn start_mirrors(
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) -> Result<Option<mpsc::Sender<mirrored::Command>>> {
-    let Some(first) = boxes.first() else {
+    if boxes.is_empty() {
         return Ok(None);
-    };
-    let any: SocketAddr = match first.held.address {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = driver::bind(any, false).context("open a port to the boxes")?;
+    }
+    let addresses: Vec<SocketAddr> = boxes.iter().map(|bound| bound.held.address).collect();
+    let socket =
+        driver::bind(own_address(&addresses)?, false).context("open a port to the boxes")?;
     let (sender, commands) = mpsc::channel(MAX_COMMANDS);
     let mut held = Vec::new();
     for (place, bound) in boxes.into_iter().enumerate() {
@@ -469,4 +467,27 @@ fn start_mirrors(
         }
     });
     Ok(Some(sender))
+}
+
+/// Where to speak to boxes from: one port for all, so that they are all of one family; on loopback where they are.
+fn own_address(boxes: &[SocketAddr]) -> Result<SocketAddr> {
+    let is_local = boxes.iter().all(|address| address.ip().is_loopback());
+    let ip: IpAddr = if boxes.iter().all(SocketAddr::is_ipv4) {
+        if is_local {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        }
+    } else if boxes.iter().all(SocketAddr::is_ipv6) {
+        if is_local {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        }
+    } else {
+        anyhow::bail!(
+            "some boxes have an IPv4 address and some an IPv6 one; a relay mirrors boxes of one sort: run two relays"
+        )
+    };
+    Ok((ip, 0).into())
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use rollcall_coap::driver::App;
-use rollcall_coap::link::well_known_core;
 use rollcall_coap::{
     Code, Endpoint, Event, Failure, JSON, Request, RequestId, Response, Time, Urgency,
 };
@@ -14,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::Command;
-use crate::hosted::{Owned, links, method, refuse, unavailable};
+use crate::hosted::{Owned, answer_at_once, response, unavailable};
 use crate::metrics::Metrics;
 
 /// What the mirrors say to a facade.
@@ -92,26 +91,15 @@ impl Facade {
 
     fn request(&self, endpoint: &mut Endpoint, now: Time, id: RequestId, request: Request) {
         self.metrics.coap_requests_total.inc();
+        if let Some(answer) = answer_at_once(&request) {
+            endpoint.respond(now, id, answer, false);
+            return;
+        }
         let is_get = request.method == Code::GET;
-        if is_get && request.path == [".well-known", "core"] {
-            endpoint.respond(now, id, well_known_core(&links(), &request.query), false);
-            return;
-        }
-        if let Some(refusal) = refuse(&request) {
-            endpoint.respond(now, id, refusal, false);
-            return;
-        }
-        let owned = Owned {
-            method: method(request.method),
-            code: request.method,
-            path: request.path,
-            query: request.query,
-            content_format: request.content_format,
-            payload: request.payload,
-        };
+        let owned = Owned::of(request);
         // A box may take a query that it does not understand for none, and clear all (pager contract, 1.5).
         if let Some(refusal) = rollcall_pager::refuse_query(&owned.borrow()) {
-            endpoint.respond(now, id, crate::hosted::response(refusal), false);
+            endpoint.respond(now, id, response(refusal), false);
             return;
         }
         if !owned.payload.is_empty()

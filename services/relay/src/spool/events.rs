@@ -98,7 +98,7 @@ pub(super) fn settle(
                 let gap = Missing {
                     position: *position,
                     sequence,
-                    events: 1,
+                    events: Some(1),
                     since: at.clone(),
                     until: at,
                     reason: format!(
@@ -119,7 +119,8 @@ pub(super) fn settle(
 struct Missing {
     position: i64,
     sequence: i64,
-    events: u64,
+    /// How many; nothing where that is not known of all.
+    events: Option<u64>,
     since: String,
     until: String,
     reason: String,
@@ -153,16 +154,16 @@ pub(super) fn drop_oldest(
                 (row.get(1)?, row.get(2)?, row.get(3)?);
             freed += body.len() as u64;
             taken.push((position, service.clone(), body.len()));
-            let (events, since) = earlier_gap(&body).unwrap_or((1, at.clone()));
+            let (events, since) = earlier_gap(&body).unwrap_or((Some(1), at.clone()));
             let entry = missing.entry(service).or_insert_with(|| Missing {
                 position,
                 sequence,
-                events: 0,
+                events: Some(0),
                 since,
                 until: at.clone(),
                 reason: "the relay's spool was full; the oldest events made room".to_owned(),
             });
-            entry.events += events;
+            entry.events = entry.events.zip(events).map(|(held, more)| held + more);
             (entry.position, entry.sequence, entry.until) = (position, sequence, at);
         }
     }
@@ -178,13 +179,13 @@ pub(super) fn drop_oldest(
 }
 
 /// Where what is dropped is a gap record itself: how many events it stands for, and since when.
-fn earlier_gap(body: &str) -> Option<(u64, String)> {
+fn earlier_gap(body: &str) -> Option<(Option<u64>, String)> {
     let event: IngestEvent = serde_json::from_str(body).ok()?;
     let Happening::Gap { gap } = event.what else {
         return None;
     };
-    let since = gap.since.and_then(|since| since.format(&Rfc3339).ok())?;
-    Some((gap.events.unwrap_or(1), since))
+    let since = gap.since.unwrap_or(event.at).format(&Rfc3339).ok()?;
+    Some((gap.events, since))
 }
 
 fn leave_gap_record(
@@ -196,7 +197,7 @@ fn leave_gap_record(
 ) -> Result<()> {
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let gap = Gap {
-        events: Some(missing.events),
+        events: missing.events,
         since: time(&missing.since),
         until: time(&missing.until),
         reason: missing.reason.clone(),

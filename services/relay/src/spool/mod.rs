@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rollcall_pager::Snapshot;
+use rollcall_pager::mirror::Mirror;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 pub use queue::{Batch, Lane, Queue, Queued, Waiting, count, oldest};
@@ -75,7 +78,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool, or makes it, for events of `max_bytes` and the state of so many transmitters. A file that is damaged, or none of ours, is an error: nothing begins anew by itself.
+    /// Opens the spool, or makes it, for events of `max_bytes` and the state of so many transmitters. A file that is damaged, or
+    /// none of ours, is an error: nothing begins anew by itself.
     pub fn open(path: &Path, max_bytes: u64, transmitters: usize) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
@@ -158,7 +162,23 @@ impl Spool {
     }
 
     /// A transmitter as it was stored; nothing where it is new.
-    pub fn transmitter(&self, name: &str) -> Result<Option<rollcall_pager::Snapshot>> {
+    pub fn transmitter(&self, name: &str) -> Result<Option<Snapshot>> {
+        let stored = self.stored(name, "select body from sessions where transmitter = ?1")?;
+        Ok(stored.map(|(meta, sessions)| Snapshot { meta, sessions }))
+    }
+
+    /// The mirror of a box as it was stored; an empty one where it is new.
+    pub fn mirror(&self, name: &str) -> Result<Mirror> {
+        let stored = self.stored(name, "select body from guests where transmitter = ?1")?;
+        Ok(stored.map_or_else(Mirror::new, |(meta, guests)| Mirror::restore(meta, guests)))
+    }
+
+    /// What is stored of a transmitter or a mirror, and of its sessions.
+    fn stored<M: DeserializeOwned, S: DeserializeOwned>(
+        &self,
+        name: &str,
+        sessions: &str,
+    ) -> Result<Option<(M, Vec<S>)>> {
         let meta: Option<String> = self
             .connection
             .query_row(
@@ -170,49 +190,16 @@ impl Spool {
         let Some(meta) = meta else {
             return Ok(None);
         };
-        let mut read = self
-            .connection
-            .prepare("select body from sessions where transmitter = ?1")?;
-        let bodies = read.query_map(params![name], |row| row.get::<_, String>(0))?;
+        let meta = serde_json::from_str(&meta).with_context(|| {
+            format!("read the state of `{name}`; where a box has the name of a transmitter of before, give it another")
+        })?;
+        let mut read = self.connection.prepare(sessions)?;
+        let bodies = read.query_map([name], |row| row.get::<_, String>(0))?;
         let mut sessions = Vec::new();
         for body in bodies {
             sessions.push(serde_json::from_str(&body?).context("read a session")?);
         }
-        Ok(Some(rollcall_pager::Snapshot {
-            meta: serde_json::from_str(&meta).context("read the transmitter's state")?,
-            sessions,
-        }))
-    }
-}
-
-impl Spool {
-    /// The mirror of a box as it was stored; an empty one where it is new.
-    pub fn mirror(&self, name: &str) -> Result<rollcall_pager::mirror::Mirror> {
-        let meta: Option<String> = self
-            .connection
-            .query_row(
-                "select meta from transmitters where name = ?1",
-                [name],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(meta) = meta else {
-            return Ok(rollcall_pager::mirror::Mirror::new());
-        };
-        let mut read = self
-            .connection
-            .prepare("select body from guests where transmitter = ?1")?;
-        let bodies = read.query_map(params![name], |row| row.get::<_, String>(0))?;
-        let mut guests = Vec::new();
-        for body in bodies {
-            guests.push(serde_json::from_str(&body?).context("read a session of a box")?);
-        }
-        let meta = serde_json::from_str(&meta).with_context(|| {
-            format!(
-                "`{name}` was a transmitter of another sort in this spool; give it another name"
-            )
-        })?;
-        Ok(rollcall_pager::mirror::Mirror::restore(meta, guests))
+        Ok(Some((meta, sessions)))
     }
 }
 
@@ -263,6 +250,8 @@ fn damaged(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::params;
+
     use super::*;
 
     #[test]

@@ -83,6 +83,8 @@ fn copy(from: &Connection, to: &mut Connection, recovered: &mut Recovered) -> Re
         ("services", 2),
         ("events", 5),
         ("set_aside", 5),
+        // Or somebody might be paged twice.
+        ("commands", 5),
     ] {
         let Ok(mut read) = from.prepare(&format!("select * from {table}")) else {
             continue;
