@@ -136,8 +136,13 @@ pub fn meant(order: &Order) -> Option<(uuid::Uuid, u16)> {
 
 /// The report of a command that was not given to the transmitter.
 pub fn not_done(command: &Command, status: CommandStatus, detail: &str) -> CommandReport {
+    unanswered(command.id, status, detail)
+}
+
+/// The report of a command to which a transmitter said nothing.
+pub fn unanswered(id: uuid::Uuid, status: CommandStatus, detail: &str) -> CommandReport {
     CommandReport {
-        command: command.id,
+        command: id,
         status,
         at: OffsetDateTime::now_utc(),
         code: None,
@@ -176,18 +181,14 @@ pub fn outcome(id: uuid::Uuid, outcome: &Result<Response, Failure>) -> CommandRe
             (response.code.class(), response.code.detail()),
             &response.payload,
         ),
-        Err(failure) => CommandReport {
-            command: id,
+        Err(failure) => {
             // A Reset, or no room in the queue: it was not looked at. Else nobody knows.
-            status: match failure {
+            let status = match failure {
                 Failure::Reset | Failure::Busy => CommandStatus::Refused,
                 _ => CommandStatus::Unknown,
-            },
-            at: OffsetDateTime::now_utc(),
-            code: None,
-            answer: None,
-            detail: Some(failure.to_string()),
-        },
+            };
+            unanswered(id, status, &failure.to_string())
+        }
     }
 }
 

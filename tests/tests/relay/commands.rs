@@ -79,23 +79,13 @@ async fn a_killed_relay_pages_nobody_twice(pool: PgPool) {
     let session = guest(&app, "desk").await;
     let mut orders = Vec::new();
     for round in 0..6_u64 {
-        orders.push(
-            order(&app, &session, "page", "ttl=600").await["id"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
-        );
+        orders.push(order(&app, &session, "page", "ttl=600").await);
         tokio::time::sleep(std::time::Duration::from_millis(7 * round)).await;
         edge.kill();
         edge.start(Some(&app.url)).await;
     }
     for id in &orders {
-        let path = format!("/v1/commands/{id}");
-        let ended = eventually("an end", async || {
-            let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
-            Some(command).filter(|command| command["finished"].is_string())
-        });
-        assert_eq!(ended.await["status"], "done");
+        assert_eq!(ended(&app, id).await["status"], "done");
     }
     edge.drained().await;
     let types = history(&app, &session, "state").await;
@@ -143,12 +133,7 @@ async fn nobody_is_paged_too_late_or_for_another(pool: PgPool) {
         .await;
     edge.kill();
     edge.start(Some(&app.url)).await;
-    let path = format!("/v1/commands/{}", stale["id"].as_str().unwrap());
-    let refused = eventually("it is refused", async || {
-        let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
-        Some(command).filter(|command| command["finished"].is_string())
-    });
-    assert_eq!(refused.await["status"], "refused");
+    assert_eq!(ended(&app, &stale).await["status"], "refused");
     assert_eq!(
         stand.get("/v1/sessions?number=7").await.json()["sessions"][0]["state"],
         "started"
@@ -185,8 +170,16 @@ async fn a_box_is_asked_once_and_its_answer_comes_back(pool: PgPool) {
         ),
         (Some(before + 1), &json!("paged"))
     );
-    // The box goes away: the relay asks it, and nobody can say what became of that.
+    // The box goes away: the relay asks it until the command's time is over, and not longer.
     simulated.kill();
+    let late = order(&app, &session, "clear", "ttl=2").await;
+    let late = ended(&app, &late).await;
+    assert_eq!(late["status"], "unknown", "{late}");
+    assert!(
+        late["detail"].as_str().unwrap().contains("in its time"),
+        "the relay said so: {late}"
+    );
+    // Where the relay is killed meanwhile, nobody can say what became of it.
     let asked = order(&app, &session, "clear", "ttl=600").await;
     let path = format!("/v1/commands/{}", asked["id"].as_str().unwrap());
     eventually("the relay has it", async || {
@@ -197,9 +190,15 @@ async fn a_box_is_asked_once_and_its_answer_comes_back(pool: PgPool) {
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     edge.kill();
     edge.start(Some(&app.url)).await;
-    let ended = eventually("an end", async || {
+    assert_eq!(ended(&app, &asked).await["status"], "unknown");
+}
+
+/// A command once it has come to its end.
+async fn ended(app: &TestApp, command: &Value) -> Value {
+    let path = format!("/v1/commands/{}", command["id"].as_str().expect("an id"));
+    eventually("an end", async || {
         let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();
         Some(command).filter(|command| command["finished"].is_string())
-    });
-    assert_eq!(ended.await["status"], "unknown");
+    })
+    .await
 }

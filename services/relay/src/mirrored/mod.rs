@@ -5,9 +5,9 @@
 
 mod facade;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -99,7 +99,11 @@ pub struct MirroredBox {
     held: Vec<Receipt>,
     /// By the tag of a job: what to acknowledge, and what to pass on.
     storing: BTreeMap<u64, (Vec<Receipt>, Option<Bytes>)>,
-    again: Vec<(Time, Learnt)>,
+    /// What is learned waits for what was learned before: they must be stored in their order.
+    waiting: VecDeque<Box<Learnt>>,
+    is_storing: bool,
+    /// Not before, after the spool could not be written.
+    store_at: Time,
     trouble: Option<String>,
 }
 
@@ -114,7 +118,8 @@ enum Errand {
     Observe(usize),
     Read(usize),
     Pass((mpsc::Sender<FacadeCommand>, RequestId)),
-    Order(Uuid),
+    /// A command, and when its time is over.
+    Order(Uuid, Time),
 }
 
 /// All mirrored boxes of a relay.
@@ -142,8 +147,29 @@ impl MirroredBox {
             heard: Duration::ZERO,
             held: Vec::new(),
             storing: BTreeMap::new(),
-            again: Vec::new(),
+            waiting: VecDeque::new(),
+            is_storing: false,
+            store_at: Duration::ZERO,
             trouble: None,
+        }
+    }
+
+    /// Gives the spool what was learned first, where it has what was learned before.
+    fn store(&mut self, jobs: &SyncSender<Job>) {
+        if self.is_storing {
+            return;
+        }
+        let Some(learnt) = self.waiting.pop_front() else {
+            return;
+        };
+        match jobs.try_send(Job::Learnt(learnt)) {
+            Ok(()) => self.is_storing = true,
+            // Tried again at the next tick.
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                if let Job::Learnt(learnt) = job {
+                    self.waiting.push_front(learnt);
+                }
+            }
         }
     }
 
@@ -184,11 +210,9 @@ impl Mirrors {
     fn tick(&mut self, endpoint: &mut Endpoint, now: Time) {
         for place in 0..self.boxes.len() {
             let held = &mut self.boxes[place];
-            let due = held.again.iter().position(|(at, _)| *at <= now);
-            if let Some(learnt) = due.map(|at| held.again.remove(at).1) {
-                self.store(learnt, now);
+            if held.store_at <= now {
+                held.store(&self.jobs);
             }
-            let held = &mut self.boxes[place];
             if let Some(call) = held.observation.filter(|_| held.heard + SILENCE <= now) {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
@@ -200,6 +224,21 @@ impl Mirrors {
             } else if held.must_read && held.reading.is_none() && held.due <= now {
                 self.read(endpoint, now, place, 0);
             }
+        }
+    }
+
+    /// Stops to ask boxes for what would come too late.
+    fn expire(&mut self, endpoint: &mut Endpoint, now: Time) {
+        let due = |(call, errand): (&CallId, &Errand)| match errand {
+            Errand::Order(id, until) if *until <= now => Some((*call, *id)),
+            _ => None,
+        };
+        let due: Vec<(CallId, Uuid)> = self.errands.iter().filter_map(due).collect();
+        for (call, id) in due {
+            self.errands.remove(&call);
+            endpoint.cancel(now, call);
+            let text = "the box gave no answer in its time; whether it did as asked is not known";
+            self.report(orders::unanswered(id, CommandStatus::Unknown, text));
         }
     }
 
@@ -284,22 +323,16 @@ impl Mirrors {
                 .collect(),
         };
         held.storing.insert(learnt.tag, (receipts, told));
-        self.store(learnt, now);
-    }
-
-    fn store(&mut self, learnt: Learnt, now: Time) {
-        if let Err(error) = self.jobs.try_send(Job::Learnt(Box::new(learnt))) {
-            let (std::sync::mpsc::TrySendError::Full(job)
-            | std::sync::mpsc::TrySendError::Disconnected(job)) = error;
-            if let Job::Learnt(learnt) = job {
-                let place = learnt.place;
-                self.boxes[place].again.push((now + STORE_AGAIN, *learnt));
-            }
+        held.waiting.push_back(Box::new(learnt));
+        if held.store_at <= now {
+            held.store(&self.jobs);
         }
     }
 
     fn stored(&mut self, endpoint: &mut Endpoint, place: usize, tag: u64) {
         let held = &mut self.boxes[place];
+        held.is_storing = false;
+        held.store(&self.jobs);
         let Some((receipts, told)) = held.storing.remove(&tag) else {
             return;
         };
@@ -343,7 +376,7 @@ impl Mirrors {
             Some(Errand::Pass((facade, id))) => {
                 let _ = facade.try_send(FacadeCommand::Passed(id, outcome));
             }
-            Some(Errand::Order(id)) => self.report(orders::outcome(id, &outcome)),
+            Some(Errand::Order(id, _)) => self.report(orders::outcome(id, &outcome)),
             None => {}
         }
     }
@@ -383,7 +416,9 @@ impl Mirrors {
             ..Call::new(request.code, "")
         };
         let id = endpoint.call(now, held.address, call);
-        self.errands.insert(id, Errand::Order(command.id));
+        let left = (command.expires - OffsetDateTime::now_utc()).unsigned_abs();
+        self.errands
+            .insert(id, Errand::Order(command.id, now + left));
     }
 
     /// One of the two lists is there.
@@ -492,10 +527,16 @@ impl App for Mirrors {
 
     fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
         match command {
-            Command::Tick => self.tick(endpoint, now),
+            Command::Tick => {
+                self.expire(endpoint, now);
+                self.tick(endpoint, now);
+            }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),
             Command::NotStored { place, learnt } => {
-                self.boxes[place].again.push((now + STORE_AGAIN, *learnt));
+                let held = &mut self.boxes[place];
+                held.is_storing = false;
+                held.waiting.push_front(learnt);
+                held.store_at = now + STORE_AGAIN;
             }
             Command::Order(command) => self.order(endpoint, now, &command),
             Command::Pass {
