@@ -50,7 +50,7 @@ for name in names:
 # What happened since, until the photo is there.
 events, after = [], cursor(before.links.next)
 while not any(event.attributes.event_type == "attached" for event in events):
-    page = resources.list_events(page_after=after, wait=10, filter_project=project)
+    page = resources.list_events(page_after=after, wait=10, filter_project=project, filter_kind="form")
     events += page.data
     after = cursor(page.links.next)
 created = [event for event in events if event.attributes.event_type == "created"]

@@ -50,7 +50,7 @@ def main():
         return answer.json()["sessions"][0]
 
     def sessions():
-        page = resources.list_all_sessions(filter_kind="pager", filter_number=NUMBER)
+        page = resources.list_all_sessions(filter_service="front-desk", filter_number=NUMBER)
         return [session.attributes for session in page.data]
 
     def is_one(state, **members):

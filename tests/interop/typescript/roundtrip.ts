@@ -61,7 +61,7 @@ async function main(): Promise<void> {
     const events: EventResource[] = [];
     after = cursor(before.links.next);
     while (!events.some((event) => event.attributes?.eventType === "attached")) {
-        const page = await resources.listEvents({ pageAfter: after, wait: 10, filterProject: projectId });
+        const page = await resources.listEvents({ pageAfter: after, wait: 10, filterProject: projectId, filterKind: "form" });
         events.push(...page.data);
         after = cursor(page.links.next);
     }
