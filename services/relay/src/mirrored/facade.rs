@@ -28,7 +28,7 @@ pub enum FacadeCommand {
 pub struct Facade {
     pub place: usize,
     pub published: Arc<RwLock<Arc<Mirror>>>,
-    pub mirrors: mpsc::Sender<Command>,
+    pub mirrors: mpsc::WeakSender<Command>,
     /// To itself.
     pub own: mpsc::Sender<FacadeCommand>,
     pub metrics: Arc<Metrics>,
@@ -123,7 +123,8 @@ impl Facade {
             request: owned,
             answer: (self.own.clone(), id),
         };
-        if self.mirrors.try_send(command).is_err() {
+        let mirrors = self.mirrors.upgrade();
+        if mirrors.is_none_or(|mirrors| mirrors.try_send(command).is_err()) {
             endpoint.respond(
                 now,
                 id,

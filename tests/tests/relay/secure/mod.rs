@@ -1,6 +1,8 @@
 //! Devices that speak DTLS: each with a key of its own, on the same roll as those that speak plain CoAP on the machine itself.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+mod boxes;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rollcall_coap::driver::{App, Driver, bind};
@@ -44,7 +46,11 @@ impl App for Caller {
 impl Device {
     fn of(at: SocketAddr, psk: &str) -> Self {
         let credential: Credential = psk.parse().expect("a credential");
-        let socket = bind((Ipv4Addr::LOCALHOST, 0).into(), false).expect("a socket");
+        let here: IpAddr = match at {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let socket = bind((here, 0).into(), false).expect("a socket");
         let (calls, received) = mpsc::channel(4);
         let (news, outcomes) = mpsc::unbounded_channel();
         let driver = Driver::new(socket, Config::default(), Caller(news, None), received);
@@ -90,8 +96,12 @@ fn key(digit: &str) -> String {
 
 /// A relay that takes the keys of two stands; answers where, too.
 async fn relay(app: &TestApp) -> (Edge, SocketAddr) {
-    let mut edge = Edge::of(app, &["front-desk"]).await;
-    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    relay_on(app, Ipv4Addr::LOCALHOST.into(), "front-desk").await
+}
+
+async fn relay_on(app: &TestApp, ip: IpAddr, name: &str) -> (Edge, SocketAddr) {
+    let mut edge = Edge::of(app, &[name]).await;
+    let port = UdpSocket::bind((ip, 0)).expect("a port");
     let at = port.local_addr().expect("an address");
     let keys = format!("# stands\nstand-1:{}\nstand-2:{}\n", key("1"), key("2"));
     let file = edge.folder().join("devices");
