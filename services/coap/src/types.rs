@@ -198,6 +198,18 @@ pub enum Failure {
     NoKey,
 }
 
+impl Failure {
+    /// Whether the other side has for sure not done what it was asked; else nobody knows.
+    pub fn is_undone(self) -> bool {
+        match self {
+            Self::Reset | Self::Busy | Self::Refused | Self::NoHandshake | Self::NoKey => true,
+            Self::Timeout | Self::BadOption | Self::Blocks | Self::TooLarge | Self::Session => {
+                false
+            }
+        }
+    }
+}
+
 /// What an endpoint has to say.
 #[derive(Debug)]
 pub enum Event {

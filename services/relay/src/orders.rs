@@ -182,14 +182,10 @@ pub fn outcome(id: uuid::Uuid, outcome: &Result<Response, Failure>) -> CommandRe
             &response.payload,
         ),
         Err(failure) => {
-            // A Reset, no room in the queue, no session to send it in: it was not looked at. Else nobody knows.
-            let status = match failure {
-                Failure::Reset
-                | Failure::Busy
-                | Failure::Refused
-                | Failure::NoHandshake
-                | Failure::NoKey => CommandStatus::Refused,
-                _ => CommandStatus::Unknown,
+            let status = if failure.is_undone() {
+                CommandStatus::Refused
+            } else {
+                CommandStatus::Unknown
             };
             unanswered(id, status, &failure.to_string())
         }

@@ -67,9 +67,13 @@ impl App for Facade {
                 endpoint.respond(now, id, response, false);
             }
             FacadeCommand::Passed(id, Err(failure)) => {
-                let text = format!(
-                    "the box gave no answer ({failure}); whether it did as asked is not known"
-                );
+                let text = if failure.is_undone() {
+                    format!("the box was not reached, so it did nothing: {failure}")
+                } else {
+                    format!(
+                        "the box gave no answer ({failure}); whether it did as asked is not known"
+                    )
+                };
                 let response = Response {
                     content_format: Some(JSON),
                     payload: Bytes::from(serde_json::json!({ "error": text }).to_string()),
