@@ -94,6 +94,7 @@ pub(crate) async fn start(
         parties_per_minute: PARTIES_PER_MINUTE,
         auto_page: false,
         reboot_every: None,
+        ping_every: 30,
     })?;
     let config = Config {
         data_dir: folder.join("relay"),
@@ -121,6 +122,7 @@ pub(crate) async fn start(
             address: format!("coap://{}", simulated.address),
             listen: None,
             plain: false,
+            silence_seconds: 70,
         }],
     };
     let started = Relay::start(&config)

@@ -69,6 +69,14 @@ pub struct BoxConfig {
     /// Answer with plain CoAP elsewhere than on loopback, knowing what that risks.
     #[serde(default)]
     pub plain: bool,
+    /// Seconds without a word of the box after which it counts as away, and is observed anew. A box says something each 30 s
+    /// at least (pager contract, 1.5).
+    #[serde(default = "silence_seconds")]
+    pub silence_seconds: u64,
+}
+
+fn silence_seconds() -> u64 {
+    70
 }
 
 impl BoxConfig {
@@ -267,6 +275,11 @@ impl Config {
             transmitter.check_reach()?;
         }
         for held in &self.boxes {
+            ensure!(
+                (1..=86_400).contains(&held.silence_seconds),
+                "box `{}`: silence_seconds is from 1 to 86400",
+                held.name
+            );
             let reach = held
                 .listen
                 .filter(|listen| !listen.ip().is_loopback() && !held.plain);
@@ -384,6 +397,8 @@ mod tests {
             config.check().map_err(|error| error.to_string())
         };
         mirror("").unwrap();
+        mirror("silence_seconds = 45").unwrap();
+        assert!(mirror("silence_seconds = 0").is_err());
         mirror("listen = \"127.0.0.1:5694\"").unwrap();
         assert!(
             mirror("listen = \"0.0.0.0:5694\"")

@@ -120,11 +120,17 @@ impl Relay {
         start_lanes(config, reported(&bound, &boxes), &jobs, &shared, &mut tasks)?;
         let of_hosts = (&mut tasks, &mut drivers);
         let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, of_hosts)?;
+        let followed = boxes.iter().map(|bound| {
+            let held = &bound.held;
+            (held.name.clone(), held.followed.clone())
+        });
+        let followed = followed.collect();
         let mirrors = start_mirrors(boxes, &jobs, &shared.metrics, &mut tasks)?;
         let monitored = Arc::new(Monitored {
             queue: shared.queue.clone(),
             contact: shared.contact,
             metrics: shared.metrics.clone(),
+            followed,
         });
         tasks.spawn(monitor::serve(listener, monitored));
         let writer = Writer {
@@ -394,7 +400,8 @@ struct BoundBox {
 fn bind_box(config: &BoxConfig, spool: &Spool) -> Result<BoundBox> {
     let name = &config.name;
     let mirror = spool.mirror(name)?;
-    let held = MirroredBox::new(name.clone(), config.address()?, mirror);
+    let silence = Duration::from_secs(config.silence_seconds);
+    let held = MirroredBox::new(name.clone(), config.address()?, mirror, silence);
     let facade = config.listen.map(|listen| {
         driver::bind(listen, false).with_context(|| {
             format!("box `{name}`: listen on UDP {listen}; is another program there?")

@@ -1,5 +1,6 @@
 //! How the relay is: `/healthz`, `/metrics` and `/status` over HTTP, on loopback alone.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::forward::Contact;
 use crate::metrics::Metrics;
+use crate::mirrored::Followed;
 use crate::spool::Queue;
 use crate::status::Status;
 
@@ -27,6 +29,8 @@ pub struct Monitored {
     pub queue: Arc<Queue>,
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
+    /// By name, how it goes with each mirrored box.
+    pub followed: BTreeMap<String, Arc<Mutex<Followed>>>,
 }
 
 /// Answers until the process ends.
@@ -111,6 +115,17 @@ fn answer(request: &Request<Incoming>, monitored: &Monitored) -> Response<Full<B
 }
 
 impl Monitored {
+    fn boxes(&self) -> BTreeMap<String, Followed> {
+        let now = |held: &Arc<Mutex<Followed>>| {
+            let followed = held.lock().unwrap_or_else(PoisonError::into_inner);
+            followed.clone()
+        };
+        let boxes = self.followed.iter();
+        boxes
+            .map(|(name, held)| (name.clone(), now(held)))
+            .collect()
+    }
+
     fn status(&self) -> anyhow::Result<Status> {
         let contact = self
             .contact
@@ -133,6 +148,7 @@ impl Monitored {
             oldest: self.queue.oldest()?,
             set_aside: self.queue.set_aside()?,
             services,
+            boxes: self.boxes(),
             contact,
         })
     }

@@ -21,8 +21,6 @@ use crate::hosted;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a reboot takes.
 const REBOOT: Duration = Duration::from_secs(2);
-/// How often observers are sent a ping (pager contract, L9).
-const PING_EVERY: Duration = Duration::from_secs(30);
 /// Pagers that the simulated host stand hands out.
 const PAGERS: u16 = 60;
 /// About twice as many guests as usually wait.
@@ -46,6 +44,10 @@ pub struct SimulateArgs {
     /// Reboot again and again: observers are forgotten, sessions are not
     #[arg(long, value_name = "SECONDS")]
     pub reboot_every: Option<u64>,
+
+    /// How often observers are sent a ping
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub ping_every: u64,
 }
 
 /// A box that runs; it ends when this is dropped.
@@ -68,6 +70,7 @@ impl Simulated {
             "--parties-per-minute is from 0 to 60000"
         );
         ensure!(args.reboot_every != Some(0), "--reboot-every is at least 1");
+        ensure!(args.ping_every != 0, "--ping-every is at least 1");
         let bind = |address| {
             driver::bind(address, false)
                 .with_context(|| format!("listen on UDP {address}; is another program there? Choose another with --listen"))
@@ -112,7 +115,7 @@ async fn live(args: &SimulateArgs, socket: std::net::UdpSocket) -> Result<()> {
             parties_per_tick: args.parties_per_minute * TICK.as_secs_f64() / 60.0,
         };
         let endpoint = rollcall_coap::Config {
-            heartbeat: Some(PING_EVERY),
+            heartbeat: Some(Duration::from_secs(args.ping_every)),
             ..rollcall_coap::Config::default()
         };
         let driver = Driver::new(of_this_life, endpoint, app, commands).context("start the box")?;

@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::forward::Contact;
+use crate::mirrored::Followed;
 use crate::spool::{Spool, count, oldest, path_in};
 
 /// How a relay is.
@@ -29,6 +30,9 @@ pub struct Status {
     pub set_aside: u64,
     /// Events that wait, by service.
     pub services: BTreeMap<String, u64>,
+    /// The mirrored boxes, of the running relay.
+    #[serde(default)]
+    pub boxes: BTreeMap<String, Followed>,
     #[serde(flatten)]
     pub contact: Contact,
 }
@@ -79,6 +83,7 @@ fn from_spool(config: &Config) -> Result<Status> {
             .into_iter()
             .map(|(name, (events, _))| (name, events))
             .collect(),
+        boxes: BTreeMap::new(),
         contact: Contact {
             last_contact,
             ..Contact::default()
@@ -118,6 +123,16 @@ impl Status {
                 "set aside     {} events that the cloud refused",
                 self.set_aside
             );
+        }
+        for (name, followed) in &self.boxes {
+            let how = match (&followed.trouble, followed.is_followed) {
+                (Some(trouble), _) => trouble.clone(),
+                (None, true) => "followed".to_owned(),
+                (None, false) => "not read yet".to_owned(),
+            };
+            let heard = followed.last_heard.and_then(|at| at.format(&Rfc3339).ok());
+            let heard = heard.map_or("never".to_owned(), |at| ago(&at, now));
+            let _ = writeln!(text, "box           {name}: {how}; last heard of {heard}");
         }
         let contact = match &self.contact.last_contact {
             Some(at) => ago(at, now),
@@ -162,6 +177,14 @@ mod tests {
             oldest: Some("2026-11-21T08:00:00Z".to_owned()),
             set_aside: 1,
             services: BTreeMap::from([("desk".to_owned(), 3)]),
+            boxes: BTreeMap::from([(
+                "terrace".to_owned(),
+                Followed {
+                    is_followed: false,
+                    last_heard: Some(datetime!(2026-11-21 08:01:00 UTC)),
+                    trouble: Some("nothing was heard of it for 70 s".to_owned()),
+                },
+            )]),
             contact: Contact::default(),
         };
         let text = status.in_words(datetime!(2026-11-21 08:05:00 UTC));
@@ -171,6 +194,8 @@ mod tests {
             ),
             "{text}"
         );
+        let of_box = "box           terrace: nothing was heard of it for 70 s; last heard of 2026-11-21T08:01:00Z (4 min ago)";
+        assert!(text.contains(of_box), "{text}");
         assert!(text.contains("last contact  never"), "{text}");
     }
 }

@@ -4,11 +4,12 @@
 //! One endpoint, and so one port, for all of them.
 
 mod facade;
+mod followed;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use facade::{Facade, FacadeCommand};
+pub use followed::Followed;
 
 use crate::hosted::Owned;
 use crate::metrics::Metrics;
@@ -32,8 +34,6 @@ use crate::orders;
 use crate::spool::Job;
 use crate::wire;
 
-/// No notification and no ping for so long, and the box has dropped us or is away (pager contract, 1.5: a ping each 30 s).
-const SILENCE: Duration = Duration::from_secs(70);
 /// Pauses after a box that does not answer, or answers rubbish: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -88,6 +88,10 @@ pub struct MirroredBox {
     pub published: Arc<RwLock<Arc<Mirror>>>,
     /// Those who observe the mirror.
     pub facades: Vec<mpsc::Sender<FacadeCommand>>,
+    /// How it goes with the box.
+    pub followed: Arc<Mutex<Followed>>,
+    /// No notification and no ping for so long, and the box has dropped us or is away.
+    silence: Duration,
     observation: Option<CallId>,
     reading: Option<Reading>,
     must_read: bool,
@@ -132,13 +136,15 @@ pub struct Mirrors {
 }
 
 impl MirroredBox {
-    pub fn new(name: String, address: SocketAddr, mirror: Mirror) -> Self {
+    pub fn new(name: String, address: SocketAddr, mirror: Mirror, silence: Duration) -> Self {
         Self {
             name,
             address,
             published: Arc::new(RwLock::new(Arc::new(mirror.clone()))),
             mirror,
             facades: Vec::new(),
+            followed: Arc::default(),
+            silence,
             observation: None,
             reading: None,
             must_read: true,
@@ -183,6 +189,16 @@ impl MirroredBox {
         }
     }
 
+    /// Says how it goes.
+    fn tell(&self) {
+        let now = Followed {
+            is_followed: self.observation.is_some() && !self.must_read,
+            last_heard: self.mirror.meta().heard,
+            trouble: self.trouble.clone(),
+        };
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
     fn all_is_well(&mut self) {
         self.pause = FIRST_PAUSE;
         if self.trouble.take().is_some() {
@@ -213,17 +229,23 @@ impl Mirrors {
             if held.store_at <= now {
                 held.store(&self.jobs);
             }
-            if let Some(call) = held.observation.filter(|_| held.heard + SILENCE <= now) {
+            if let Some(call) = held
+                .observation
+                .filter(|_| held.heard + held.silence <= now)
+            {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
                 held.observation = None;
-                held.put_off(now, "nothing was heard of it for 70 s".to_owned());
+                held.must_read = true;
+                let why = format!("nothing was heard of it for {} s", held.silence.as_secs());
+                held.put_off(now, why);
             } else if held.observation.is_none() && held.due <= now {
                 self.register(endpoint, now, place);
             } else if held.must_read && held.reading.is_none() && held.due <= now {
                 self.read(endpoint, now, place, 0);
             }
+            self.boxes[place].tell();
         }
     }
 
