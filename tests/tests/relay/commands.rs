@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use crate::{eventually, history, sessions};
 
 /// The one session of a service.
-async fn guest(app: &TestApp, service: &str) -> Value {
+pub async fn guest(app: &TestApp, service: &str) -> Value {
     eventually("a guest", async || sessions(app, service).await.pop()).await
 }
 
@@ -194,7 +194,7 @@ async fn a_box_is_asked_once_and_its_answer_comes_back(pool: PgPool) {
 }
 
 /// A command once it has come to its end.
-async fn ended(app: &TestApp, command: &Value) -> Value {
+pub async fn ended(app: &TestApp, command: &Value) -> Value {
     let path = format!("/v1/commands/{}", command["id"].as_str().expect("an id"));
     eventually("an end", async || {
         let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();

@@ -7,6 +7,7 @@ mod commands;
 mod life;
 mod loss;
 mod mirror;
+mod pages;
 mod rubbish;
 mod secure;
 
