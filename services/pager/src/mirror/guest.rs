@@ -61,6 +61,8 @@ pub enum News {
         /// How many changes, where that is known.
         changes: Option<u64>,
         since: Option<OffsetDateTime>,
+        /// When it was found out.
+        until: OffsetDateTime,
         reason: &'static str,
     },
 }
