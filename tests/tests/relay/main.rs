@@ -4,6 +4,7 @@
 mod bounds;
 mod cloud;
 mod commands;
+mod kills;
 mod life;
 mod loss;
 mod mirror;
