@@ -91,6 +91,7 @@ pub(crate) async fn start(
     // A box that somebody else might have: guests come and go, so that the roll moves from the first minute.
     let simulated = Simulated::start(&SimulateArgs {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        boxes: 1,
         parties_per_minute: PARTIES_PER_MINUTE,
         auto_page: false,
         reboot_every: None,

@@ -33,6 +33,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5693")]
     pub listen: SocketAddr,
 
+    /// Boxes, each like the others, on the ports that follow (with port 0 on free ones)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub boxes: u16,
+
     /// Guests who come, are paged some time later, and go
     #[arg(long, value_name = "N", default_value_t = 0.0)]
     pub parties_per_minute: f64,
@@ -63,7 +67,21 @@ impl Drop for Simulated {
 }
 
 impl Simulated {
-    /// Starts it.
+    /// Starts all that are asked for.
+    pub fn all(args: &SimulateArgs) -> Result<Vec<Self>> {
+        let begin = |place: u16| {
+            let mut args = args.clone();
+            if args.listen.port() != 0 {
+                let port = args.listen.port().checked_add(place);
+                args.listen
+                    .set_port(port.context("--boxes asks for ports beyond 65535")?);
+            }
+            Self::start(&args)
+        };
+        (0..args.boxes).map(begin).collect()
+    }
+
+    /// Starts one.
     pub fn start(args: &SimulateArgs) -> Result<Self> {
         ensure!(
             (0.0..=60_000.0).contains(&args.parties_per_minute),

@@ -13,7 +13,7 @@ pub async fn guest(app: &TestApp, service: &str) -> Value {
 }
 
 /// Orders an action, and waits for its result.
-async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
+pub async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
     let id = session["id"].as_str().expect("an id");
     let body = json!({"data": {"type": "sessions", "id": id, "attributes": {"action": action}}});
     let path = format!("/v1/sessions/{id}?{query}");
