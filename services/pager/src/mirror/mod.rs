@@ -7,6 +7,7 @@ mod body;
 mod guest;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use self::body::{Body, Told};
-pub use self::guest::{Guest, Learned, Moment, News};
+pub use self::guest::{Guest, Learned, Moment, News, Said};
 use crate::clock::DeviceTime;
 use crate::session::{UNKNOWN_SEQUENCE, next_sequence};
 
@@ -46,9 +47,9 @@ pub struct MirrorMeta {
 #[derive(Debug, Clone)]
 pub struct Mirror {
     meta: MirrorMeta,
-    active: BTreeMap<Uuid, Guest>,
+    active: BTreeMap<Uuid, Arc<Guest>>,
     /// Those that the box's own history has.
-    ended: BTreeMap<Uuid, Guest>,
+    ended: BTreeMap<Uuid, Arc<Guest>>,
     /// Notifications that came while the box is read anew; none while it is not.
     held: Option<VecDeque<Vec<u8>>>,
     /// Guests that were not stored since they changed, and those to be forgotten.
@@ -113,7 +114,7 @@ impl Mirror {
         let by_uuid = |guests: Vec<Guest>| {
             guests
                 .into_iter()
-                .map(|guest| (guest.uuid, guest))
+                .map(|guest: Guest| (guest.uuid, Arc::new(guest)))
                 .collect()
         };
         Self {
@@ -132,7 +133,7 @@ impl Mirror {
             self.active
                 .get(uuid)
                 .or_else(|| self.ended.get(uuid))
-                .cloned()
+                .map(|guest| Guest::clone(guest))
         };
         let put = self.changed.iter().filter_map(find).collect();
         self.changed.clear();
@@ -149,7 +150,8 @@ impl Mirror {
 
     /// Active guests, then those of the history.
     pub fn guests(&self) -> impl Iterator<Item = &Guest> {
-        self.active.values().chain(self.ended.values())
+        let all = self.active.values().chain(self.ended.values());
+        all.map(|guest| &**guest)
     }
 
     /// From here on notifications are held, until [`Self::read`] or [`Self::give_up`].
@@ -216,7 +218,7 @@ impl Mirror {
             return Vec::new();
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
-        let known = self.active.get(&told.uuid);
+        let known = self.active.get(&told.uuid).map(|guest| &**guest);
         let guest = Guest::of(told, known, self.offset(), now);
         let learned = match known {
             None => guest.arrival(),
@@ -241,10 +243,10 @@ impl Mirror {
         self.changed.insert(guest.uuid);
         self.forgotten.remove(&guest.uuid);
         if guest.is_active() {
-            self.active.insert(guest.uuid, guest);
+            self.active.insert(guest.uuid, Arc::new(guest));
         } else {
             self.active.remove(&guest.uuid);
-            self.ended.insert(guest.uuid, guest);
+            self.ended.insert(guest.uuid, Arc::new(guest));
         }
     }
 
@@ -382,7 +384,7 @@ impl Mirror {
             return;
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
-        let known = self.active.get(&told.uuid);
+        let known = self.active.get(&told.uuid).map(|guest| &**guest);
         let guest = Guest::of(told, known, self.offset(), now);
         match known {
             None => learned.extend(guest.story()),
@@ -432,10 +434,10 @@ impl Mirror {
     ) -> Option<Vec<u8>> {
         let sequence = self.meta.sequence?;
         let heard = self.meta.heard?;
-        let raw = |guest: &Guest| guest.raw.clone();
+        let raw = |guest: &Guest| guest.raw.value();
         let statistics = self.meta.statistics.clone().unwrap_or(json!({}));
         let matches = |segments: &[&str]| path == segments;
-        let mut by_id: Vec<&Guest> = self.active.values().collect();
+        let mut by_id: Vec<&Guest> = self.active.values().map(|guest| &**guest).collect();
         by_id.sort_by_key(|guest| guest.id);
         let content = if matches(&["v1", "sessions"]) && number.is_some() {
             let guest = by_id
@@ -446,7 +448,7 @@ impl Mirror {
             let sessions: Vec<Value> = by_id.into_iter().map(raw).collect();
             json!({"responseTypes": ["sessions", "statistics"], "statistics": statistics, "sessions": sessions})
         } else if matches(&["v1", "sessions", "history"]) {
-            let mut ended: Vec<&Guest> = self.ended.values().collect();
+            let mut ended: Vec<&Guest> = self.ended.values().map(|guest| &**guest).collect();
             ended.sort_by_key(|guest| guest.id);
             let history: Vec<Value> = ended.into_iter().map(raw).collect();
             json!({"responseTypes": ["session_history"], "session_history": history})
