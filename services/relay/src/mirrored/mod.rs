@@ -39,8 +39,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Readings of a box that changes between its two answers, before they are taken as they are.
 const MAX_READINGS: u32 = 5;
+/// Commands that wait while a box is read.
+const MAX_ORDERS: usize = 64;
 /// How long to wait before the spool is asked again to take what it could not.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// Why a command is not carried out.
+const AWAY: &str = "the box is away, or was not read yet";
+const LATE: &str = "the box was not read in the command's time";
 /// How often the boxes are looked after.
 pub const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
@@ -105,6 +110,8 @@ pub struct MirroredBox {
     storing: BTreeMap<u64, (Vec<Receipt>, Option<Bytes>)>,
     /// What is learned waits for what was learned before: they must be stored in their order.
     waiting: VecDeque<Box<Learnt>>,
+    /// Commands that wait until it is read, which is under way.
+    orders: Vec<Ordered>,
     is_storing: bool,
     /// Not before, after the spool could not be written.
     store_at: Time,
@@ -154,6 +161,7 @@ impl MirroredBox {
             held: Vec::new(),
             storing: BTreeMap::new(),
             waiting: VecDeque::new(),
+            orders: Vec::new(),
             is_storing: false,
             store_at: Duration::ZERO,
             trouble: None,
@@ -261,6 +269,27 @@ impl Mirrors {
             endpoint.cancel(now, call);
             let text = "the box gave no answer in its time; whether it did as asked is not known";
             self.report(orders::unanswered(id, CommandStatus::Unknown, text));
+        }
+    }
+
+    /// Ends commands for which a box is not read in their time, or turns out to be away.
+    fn expire_waiting(&mut self) {
+        let utc = OffsetDateTime::now_utc();
+        let mut reports = Vec::new();
+        for held in &mut self.boxes {
+            let is_away = held.trouble.is_some();
+            held.orders.retain(|command| {
+                let end = match orders::is_expired(command, utc) {
+                    true => (CommandStatus::Expired, LATE),
+                    false if is_away => (CommandStatus::Refused, AWAY),
+                    false => return true,
+                };
+                reports.push(orders::not_done(command, end.0, end.1));
+                false
+            });
+        }
+        for report in reports {
+            self.report(report);
         }
     }
 
@@ -411,10 +440,22 @@ impl Mirrors {
     }
 
     /// Carries a command out: once, for it is on the disk as begun.
-    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: &Ordered) {
-        let Some(held) = self.boxes.iter().find(|held| held.name == command.service) else {
+    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: Ordered) {
+        let mut boxes = self.boxes.iter_mut();
+        let Some(held) = boxes.find(|held| held.name == command.service) else {
             return;
         };
+        if held.observation.is_none() || held.must_read {
+            if held.trouble.is_none() && held.orders.len() < MAX_ORDERS {
+                // A moment yet.
+                held.orders.push(command);
+                return;
+            }
+            return self.report(orders::not_done(&command, CommandStatus::Refused, AWAY));
+        }
+        if orders::is_expired(&command, OffsetDateTime::now_utc()) {
+            return self.report(orders::not_done(&command, CommandStatus::Expired, LATE));
+        }
         let is_there = orders::meant(&command.order).is_none_or(|(uuid, number)| {
             held.mirror
                 .guests()
@@ -422,11 +463,7 @@ impl Mirrors {
         });
         if !is_there {
             let text = "the session is over: its pager has another one, or none";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
-        }
-        if held.observation.is_none() || held.must_read {
-            let text = "the box is away, or was not read yet";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
+            return self.report(orders::not_done(&command, CommandStatus::Refused, text));
         }
         let request = orders::request(&command.order);
         let call = Call {
@@ -485,7 +522,11 @@ impl Mirrors {
                 held.all_is_well();
                 held.heard = now;
                 let receipts = std::mem::take(&mut held.held);
+                let orders = std::mem::take(&mut held.orders);
                 self.learn(now, place, heard.learned, receipts, None);
+                for command in orders {
+                    self.order(endpoint, now, command);
+                }
             }
             Err(Unread::Changed) => self.read(endpoint, now, place, reading.tries + 1),
             Err(error @ Unread::Rubbish(_)) => self.not_read(now, place, error.to_string()),
@@ -551,6 +592,7 @@ impl App for Mirrors {
         match command {
             Command::Tick => {
                 self.expire(endpoint, now);
+                self.expire_waiting();
                 self.tick(endpoint, now);
             }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),
@@ -560,7 +602,7 @@ impl App for Mirrors {
                 held.waiting.push_front(learnt);
                 held.store_at = now + STORE_AGAIN;
             }
-            Command::Order(command) => self.order(endpoint, now, &command),
+            Command::Order(command) => self.order(endpoint, now, *command),
             Command::Pass {
                 place,
                 request,
