@@ -11,6 +11,7 @@ mod mirrored;
 mod monitor;
 mod orders;
 pub mod simulate;
+pub mod sources;
 pub mod spool;
 pub mod status;
 mod wire;
