@@ -1,13 +1,15 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed or coap.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed, coap or mirror.
 
 mod coap;
 mod coaps;
 mod feed;
 mod forms;
 mod ingest;
+mod mirror;
 mod reading;
+mod relay;
 mod system;
 
 use anyhow::Context;
@@ -21,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("--seconds takes a whole number")?,
         None => 10,
     };
-    let parts = ["forms", "ingest", "coap", "feed", "reading"];
+    let parts = ["forms", "ingest", "coap", "mirror", "feed", "reading"];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
     let folder = tempfile::tempdir()?;
@@ -34,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
             "forms" => forms::run(&system, seconds).await?,
             "ingest" => ingest::run(&system, seconds).await?,
             "coap" => coap::run(&system, seconds).await?,
+            "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
             _ => reading::run(&system, seconds).await?,
         }

@@ -147,8 +147,10 @@ async fn simulate(args: &SimulateArgs, telemetry: &TelemetryArgs) -> Result<()> 
     let telemetry = rollcall_telemetry::init("rollcall-relay", telemetry)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let simulated = Simulated::start(args)?;
-    print(&format!("a simulated box on {}\n", simulated.uri()))?;
+    let simulated = Simulated::all(args)?;
+    for one in &simulated {
+        print(&format!("a simulated box on {}\n", one.uri()))?;
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

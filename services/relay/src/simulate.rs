@@ -25,8 +25,6 @@ use crate::keys::KeyFile;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a reboot takes.
 const REBOOT: Duration = Duration::from_secs(2);
-/// How often observers are sent a ping (pager contract, L9).
-const PING_EVERY: Duration = Duration::from_secs(30);
 /// Pagers that the simulated host stand hands out.
 const PAGERS: u16 = 60;
 /// About twice as many guests as usually wait.
@@ -38,6 +36,10 @@ pub struct SimulateArgs {
     /// Address and UDP port of the box
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5693")]
     pub listen: SocketAddr,
+
+    /// Boxes, each like the others, on the ports that follow (with port 0 on free ones)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub boxes: u16,
 
     /// Guests who come, are paged some time later, and go
     #[arg(long, value_name = "N", default_value_t = 0.0)]
@@ -54,6 +56,9 @@ pub struct SimulateArgs {
     /// Speak DTLS, and nothing else, with those whose keys are in this file: lines of identity:hexkey. It is read once
     #[arg(long, value_name = "FILE")]
     pub dtls_psk_file: Option<PathBuf>,
+    /// How often observers are sent a ping
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub ping_every: u64,
 }
 
 /// A box that runs; it ends when this is dropped.
@@ -70,13 +75,28 @@ impl Drop for Simulated {
 }
 
 impl Simulated {
-    /// Starts it.
+    /// Starts all that are asked for.
+    pub fn all(args: &SimulateArgs) -> Result<Vec<Self>> {
+        let begin = |place: u16| {
+            let mut args = args.clone();
+            if args.listen.port() != 0 {
+                let port = args.listen.port().checked_add(place);
+                args.listen
+                    .set_port(port.context("--boxes asks for ports beyond 65535")?);
+            }
+            Self::start(&args)
+        };
+        (0..args.boxes).map(begin).collect()
+    }
+
+    /// Starts one.
     pub fn start(args: &SimulateArgs) -> Result<Self> {
         ensure!(
             (0.0..=60_000.0).contains(&args.parties_per_minute),
             "--parties-per-minute is from 0 to 60000"
         );
         ensure!(args.reboot_every != Some(0), "--reboot-every is at least 1");
+        ensure!(args.ping_every != 0, "--ping-every is at least 1");
         let bind = |address| {
             driver::bind(address, false)
                 .with_context(|| format!("listen on UDP {address}; is another program there? Choose another with --listen"))
@@ -139,7 +159,7 @@ async fn live(
             parties_per_tick: args.parties_per_minute * TICK.as_secs_f64() / 60.0,
         };
         let endpoint = rollcall_coap::Config {
-            heartbeat: Some(PING_EVERY),
+            heartbeat: Some(Duration::from_secs(args.ping_every)),
             ..rollcall_coap::Config::default()
         };
         let driver = Driver::new(of_this_life, endpoint, app, commands);

@@ -125,7 +125,7 @@ impl Status {
             );
         }
         for (name, health) in &self.boxes {
-            let _ = writeln!(text, "box           {name} {}", health.in_words());
+            let _ = writeln!(text, "box           {name} {}", health.in_words(now));
         }
         let contact = match &self.contact.last_contact {
             Some(at) => ago(at, now),
@@ -140,7 +140,7 @@ impl Status {
 }
 
 /// `2026-11-21T09:00:00Z (5 min ago)`
-fn ago(at: &str, now: OffsetDateTime) -> String {
+pub(crate) fn ago(at: &str, now: OffsetDateTime) -> String {
     let Ok(then) = OffsetDateTime::parse(at, &Rfc3339) else {
         return at.to_owned();
     };
@@ -165,6 +165,7 @@ mod tests {
         let away = Health {
             address: "coap://10.0.1.32:5683".to_owned(),
             is_followed: false,
+            last_heard: Some(datetime!(2026-11-21 08:01:00 UTC)),
             trouble: Some("no answer".to_owned()),
         };
         let status = Status {
@@ -186,7 +187,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("last contact  never"), "{text}");
-        let of_box = "box           terrace at coap://10.0.1.32:5683: no answer\n";
+        let of_box = "box           terrace at coap://10.0.1.32:5683: no answer; last heard of 2026-11-21T08:01:00Z (4 min ago)\n";
         assert!(text.contains(of_box), "{text}");
     }
 }

@@ -10,12 +10,12 @@ use sqlx::PgPool;
 use crate::{eventually, history, sessions};
 
 /// The one session of a service.
-async fn guest(app: &TestApp, service: &str) -> Value {
+pub async fn guest(app: &TestApp, service: &str) -> Value {
     eventually("a guest", async || sessions(app, service).await.pop()).await
 }
 
 /// Orders an action, and waits for its result.
-async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
+pub async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
     let id = session["id"].as_str().expect("an id");
     let body = json!({"data": {"type": "sessions", "id": id, "attributes": {"action": action}}});
     let path = format!("/v1/sessions/{id}?{query}");
@@ -272,7 +272,7 @@ async fn a_boxs_answer_survives_a_disk_that_is_full_just_then(pool: PgPool) {
 }
 
 /// A command once it has come to its end.
-async fn ended(app: &TestApp, command: &Value) -> Value {
+pub async fn ended(app: &TestApp, command: &Value) -> Value {
     let path = format!("/v1/commands/{}", command["id"].as_str().expect("an id"));
     eventually("an end", async || {
         let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();

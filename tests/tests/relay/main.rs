@@ -1,12 +1,15 @@
 //! The relay as a process beside the real api: what happens on a hosted transmitter is in the store moments later, once,
 //! in order, whatever is killed, cut, lost, full or damaged on the way.
 
+mod backlog;
 mod bounds;
 mod cloud;
 mod commands;
+mod kills;
 mod life;
 mod loss;
 mod mirror;
+mod pages;
 mod rubbish;
 mod secure;
 

@@ -1,6 +1,6 @@
 //! A guest as a mirror knows of them, and what follows from hearing more.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -28,7 +28,35 @@ pub struct Guest {
     /// `sessionSequence`, or 65535.
     pub sequence: u16,
     /// As the box last said it.
-    pub raw: Value,
+    pub raw: Said,
+}
+
+/// A JSON value as its text: there are many, and a tree takes ten times the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said(Box<str>);
+
+impl Said {
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).expect("it was written from a value")
+    }
+}
+
+impl From<&Value> for Said {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl Serialize for Said {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from(&Value::deserialize(deserializer)?))
+    }
 }
 
 /// A time that a box gave, and what it was by the relay's clock when it was first heard of. It stays so, whatever the box's
@@ -61,6 +89,8 @@ pub enum News {
         /// How many changes, where that is known.
         changes: Option<u64>,
         since: Option<OffsetDateTime>,
+        /// When it was found out.
+        until: OffsetDateTime,
         reason: &'static str,
     },
 }
@@ -121,7 +151,7 @@ impl Guest {
             state: told.state,
             clear_type: told.clear_type,
             sequence: told.sequence.unwrap_or(UNKNOWN_SEQUENCE),
-            raw: told.raw.clone(),
+            raw: Said::from(&told.raw),
         }
     }
 

@@ -23,6 +23,14 @@ pub struct BoxConfig {
     /// Answer with plain CoAP elsewhere than on loopback, knowing what that risks.
     #[serde(default)]
     pub plain: bool,
+    /// Seconds without a word of the box after which it counts as away, and is observed anew. A box says something each 30 s
+    /// at least (pager contract, 1.5).
+    #[serde(default = "silence_seconds")]
+    pub silence_seconds: u64,
+}
+
+fn silence_seconds() -> u64 {
+    70
 }
 
 /// What we connect to a box as, with DTLS 1.2 and a pre-shared key.
@@ -72,6 +80,10 @@ impl BoxConfig {
     /// Says what cannot work.
     pub(super) fn check(&self) -> Result<()> {
         let (name, address) = (&self.name, &self.address);
+        ensure!(
+            (1..=86_400).contains(&self.silence_seconds),
+            "box `{name}`: silence_seconds is from 1 to 86400"
+        );
         ensure!(
             !self.is_secure() || self.dtls.is_some(),
             "box `{name}`: to connect to {address} needs a key: add a table [box.dtls] with psk_file, a file of lines \

@@ -36,17 +36,20 @@ use crate::orders;
 use crate::spool::Job;
 use crate::wire;
 
-/// No notification and no ping for so long, and the box has dropped us or is away (pager contract, 1.5: a ping each 30 s).
-const SILENCE: Duration = Duration::from_secs(70);
 /// Pauses after a box that does not answer, or answers rubbish: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Readings of a box that changes between its two answers, before they are taken as they are.
 const MAX_READINGS: u32 = 5;
+/// Commands that wait while a box is read.
+const MAX_ORDERS: usize = 64;
 /// How long to wait before the spool is asked again to take what it could not.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 /// Reports that wait for room before the spool, at most.
 const MAX_REPORTS: usize = 1_000;
+/// Why a command is not carried out.
+const AWAY: &str = "the box is away, or was not read yet";
+const LATE: &str = "the box was not read in the command's time";
 /// How often the boxes are looked after.
 const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
@@ -94,6 +97,8 @@ pub struct MirroredBox {
     pub published: Arc<RwLock<Arc<Mirror>>>,
     /// Those who observe the mirror.
     pub facades: Vec<mpsc::Sender<FacadeCommand>>,
+    /// No notification and no ping for so long, and the box has dropped us or is away.
+    silence: Duration,
     observation: Option<CallId>,
     reading: Option<Reading>,
     must_read: bool,
@@ -107,6 +112,8 @@ pub struct MirroredBox {
     storing: BTreeMap<u64, (Vec<Receipt>, Option<Bytes>)>,
     /// What is learned waits for what was learned before: they must be stored in their order.
     waiting: VecDeque<Box<Learnt>>,
+    /// Commands that wait until it is read, which is under way.
+    orders: Vec<Ordered>,
     is_storing: bool,
     /// Not before, after the spool could not be written.
     store_at: Time,
@@ -139,13 +146,19 @@ pub struct Mirrors {
 }
 
 impl MirroredBox {
-    pub fn new(name: String, address: SocketAddr, mirror: Mirror, health: SharedHealth) -> Self {
+    pub fn new(
+        name: String,
+        address: SocketAddr,
+        mirror: Mirror,
+        (silence, health): (Duration, SharedHealth),
+    ) -> Self {
         Self {
             name,
             address,
             published: Arc::new(RwLock::new(Arc::new(mirror.clone()))),
             mirror,
             facades: Vec::new(),
+            silence,
             observation: None,
             reading: None,
             must_read: true,
@@ -155,6 +168,7 @@ impl MirroredBox {
             held: Vec::new(),
             storing: BTreeMap::new(),
             waiting: VecDeque::new(),
+            orders: Vec::new(),
             is_storing: false,
             store_at: Duration::ZERO,
             health,
@@ -189,6 +203,12 @@ impl MirroredBox {
         }
     }
 
+    /// Says how it goes.
+    fn tell(&self) {
+        let is_followed = self.observation.is_some() && !self.must_read;
+        self.health.stands(is_followed, self.mirror.meta().heard);
+    }
+
     fn all_is_well(&mut self) {
         self.pause = FIRST_PAUSE;
         if self.health.turned_good() {
@@ -220,19 +240,25 @@ impl Mirrors {
             if held.store_at <= now {
                 held.store(&self.jobs);
             }
-            if let Some(call) = held.observation.filter(|_| held.heard + SILENCE <= now) {
+            if let Some(call) = held
+                .observation
+                .filter(|_| held.heard + held.silence <= now)
+            {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
                 // One that has been restarted knows nothing of our session.
                 endpoint.disconnect(held.address);
                 held.observation = None;
-                held.put_off(now, "nothing was heard of it for 70 s".to_owned());
+                held.must_read = true;
+                let why = format!("nothing was heard of it for {} s", held.silence.as_secs());
+                held.put_off(now, why);
             } else if held.observation.is_none() && held.due <= now {
                 self.register(endpoint, now, place);
             } else if held.must_read && held.reading.is_none() && held.due <= now {
                 self.read(endpoint, now, place, 0);
             }
+            self.boxes[place].tell();
         }
     }
 
@@ -248,6 +274,27 @@ impl Mirrors {
             endpoint.cancel(now, call);
             let text = "the box gave no answer in its time; whether it did as asked is not known";
             self.report(orders::unanswered(id, CommandStatus::Unknown, text));
+        }
+    }
+
+    /// Ends commands for which a box is not read in their time, or turns out to be away.
+    fn expire_waiting(&mut self) {
+        let utc = OffsetDateTime::now_utc();
+        let mut reports = Vec::new();
+        for held in &mut self.boxes {
+            let is_away = held.health.is_bad();
+            held.orders.retain(|command| {
+                let end = match orders::is_expired(command, utc) {
+                    true => (CommandStatus::Expired, LATE),
+                    false if is_away => (CommandStatus::Refused, AWAY),
+                    false => return true,
+                };
+                reports.push(orders::not_done(command, end.0, end.1));
+                false
+            });
+        }
+        for report in reports {
+            self.report(report);
         }
     }
 
@@ -417,10 +464,22 @@ impl Mirrors {
     }
 
     /// Carries a command out: once, for it is on the disk as begun.
-    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: &Ordered) {
-        let Some(held) = self.boxes.iter().find(|held| held.name == command.service) else {
+    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: Ordered) {
+        let mut boxes = self.boxes.iter_mut();
+        let Some(held) = boxes.find(|held| held.name == command.service) else {
             return;
         };
+        if held.observation.is_none() || held.must_read {
+            if !held.health.is_bad() && held.orders.len() < MAX_ORDERS {
+                // A moment yet.
+                held.orders.push(command);
+                return;
+            }
+            return self.report(orders::not_done(&command, CommandStatus::Refused, AWAY));
+        }
+        if orders::is_expired(&command, OffsetDateTime::now_utc()) {
+            return self.report(orders::not_done(&command, CommandStatus::Expired, LATE));
+        }
         let is_there = orders::meant(&command.order).is_none_or(|(uuid, number)| {
             held.mirror
                 .guests()
@@ -428,11 +487,7 @@ impl Mirrors {
         });
         if !is_there {
             let text = "the session is over: its pager has another one, or none";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
-        }
-        if held.observation.is_none() || held.must_read {
-            let text = "the box is away, or was not read yet";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
+            return self.report(orders::not_done(&command, CommandStatus::Refused, text));
         }
         let request = orders::request(&command.order);
         let call = Call {
@@ -491,7 +546,11 @@ impl Mirrors {
                 held.all_is_well();
                 held.heard = now;
                 let receipts = std::mem::take(&mut held.held);
+                let orders = std::mem::take(&mut held.orders);
                 self.learn(now, place, heard.learned, receipts, None);
+                for command in orders {
+                    self.order(endpoint, now, command);
+                }
             }
             Err(Unread::Changed) => self.read(endpoint, now, place, reading.tries + 1),
             Err(error @ Unread::Rubbish(_)) => self.not_read(now, place, error.to_string()),
@@ -558,6 +617,7 @@ impl App for Mirrors {
             Command::Tick => {
                 self.expire(endpoint, now);
                 self.pass_on_reports();
+                self.expire_waiting();
                 self.tick(endpoint, now);
             }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),
@@ -567,7 +627,7 @@ impl App for Mirrors {
                 held.waiting.push_front(learnt);
                 held.store_at = now + STORE_AGAIN;
             }
-            Command::Order(command) => self.order(endpoint, now, &command),
+            Command::Order(command) => self.order(endpoint, now, *command),
             Command::Pass {
                 place,
                 request,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rollcall_coap::driver::{self, Driver};
@@ -100,13 +101,19 @@ impl Bound {
         let address = config.address()?;
         let scheme = if own.is_some() { "coaps" } else { "coap" };
         let health = SharedHealth::of(format!("{scheme}://{address}"));
+        let silence = Duration::from_secs(config.silence_seconds);
         let facade = config.listen.map(|listen| {
             driver::bind(listen, false).with_context(|| {
                 format!("box `{name}`: listen on UDP {listen}; is another program there?")
             })
         });
         Ok(Self {
-            held: MirroredBox::new(name.clone(), address, spool.mirror(name)?, health),
+            held: MirroredBox::new(
+                name.clone(),
+                address,
+                spool.mirror(name)?,
+                (silence, health),
+            ),
             own,
             facade: facade.transpose()?,
         })

@@ -165,7 +165,7 @@ async fn a_wrong_key_and_a_box_that_says_nothing_fail_alone_and_say_why(pool: Pg
     let told = edge.command("status", None).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     assert!(told.contains("box           good at coaps://"), "{told}");
-    assert!(told.contains(": followed\n"), "{told}");
+    assert!(told.contains(": followed; last heard of 2"), "{told}");
     assert!(told.contains("do both have the same key?"), "{told}");
     assert!(edge.log().contains("do both have the same key?"));
     // The key is put right while the relay runs, and nobody starts anything.
