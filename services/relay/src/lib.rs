@@ -1,13 +1,13 @@
 //! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
 //! network does.
 
-mod clock;
+pub mod clock;
 pub mod config;
-mod forward;
+pub mod forward;
 mod hosted;
 mod keys;
 mod metrics;
-mod mirrored;
+pub mod mirrored;
 mod monitor;
 mod orders;
 pub mod simulate;
@@ -452,7 +452,7 @@ fn start_mirrors(
         tracing::info!(transmitter = %mirrored.name, address = %mirrored.address, "a box is mirrored");
         held.push(mirrored);
     }
-    let app = Mirrors::new(held, jobs.clone(), metrics.clone());
+    let app = Mirrors::new(held, jobs.clone(), metrics.clone(), rand::random());
     let driver = Driver::new(socket, rollcall_coap::Config::default(), app, commands)
         .context("start the mirrors")?;
     tasks.spawn(driver.run());

@@ -146,7 +146,7 @@ impl Writer {
                 self.look_at_disk();
             }
             let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
-            self.step(jobs);
+            self.step(self.clock.now(), jobs);
             if stops {
                 return;
             }
@@ -164,7 +164,7 @@ impl Writer {
     }
 
     /// Does a group of jobs in one transaction.
-    fn step(&mut self, jobs: Vec<Job>) {
+    pub fn step(&mut self, now: Now, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
         let (learnt, jobs): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
@@ -177,7 +177,7 @@ impl Writer {
                 _ => None,
             })
             .collect();
-        match self.commit(jobs, &learnt) {
+        match self.commit(now, jobs, &learnt) {
             Ok(outcome) => {
                 self.tell(outcome);
                 for learnt in learnt {
@@ -212,8 +212,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>, learnt: &[Box<Learnt>]) -> Result<Outcome> {
-        let now = self.clock.now();
+    fn commit(&mut self, now: Now, jobs: Vec<Job>, learnt: &[Box<Learnt>]) -> Result<Outcome> {
         let queue = self.queue.clone();
         let tx = self
             .spool
