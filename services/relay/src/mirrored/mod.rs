@@ -5,6 +5,8 @@
 //! jobs for the spool, come out. `App` alone looks at the clock.
 
 mod facade;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -237,6 +239,8 @@ impl Mirrors {
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
                 held.observation = None;
+                // Not by its sequence alone: it may be another box by now.
+                held.must_read = true;
                 held.put_off(now, "nothing was heard of it for 70 s".to_owned());
             } else if held.observation.is_none() && held.due <= now {
                 self.register(endpoint, now, place);
@@ -293,6 +297,10 @@ impl Mirrors {
         let held = &mut self.boxes[place];
         held.heard = now;
         let is_reading = held.reading.is_some();
+        if held.must_read {
+            // Learned now and not stored, it would be no news to the reading.
+            held.mirror.begin_reading();
+        }
         let heard = held.mirror.notification(&response.payload, self.utc);
         if heard.is_rubbish {
             held.put_off(now, "it tells what is no JSON".to_owned());
