@@ -51,12 +51,16 @@ pub struct Mirror {
     /// Guests that were not stored since they changed, and those to be forgotten.
     changed: BTreeSet<Uuid>,
     forgotten: BTreeSet<Uuid>,
+    /// The sequence that is stored.
+    stored: Option<u16>,
 }
 
 /// What has changed in a mirror since it was last asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorDelta {
     pub meta: MirrorMeta,
+    /// More is known than was, be it that nothing happened: what comes next is counted from here.
+    pub is_ahead: bool,
     pub put: Vec<Guest>,
     pub gone: Vec<Uuid>,
 }
@@ -113,12 +117,13 @@ impl Mirror {
                 .collect()
         };
         Self {
-            meta,
             active: by_uuid(active),
             ended: by_uuid(ended),
             held: None,
             changed: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            stored: meta.sequence,
+            meta,
         }
     }
 
@@ -132,7 +137,10 @@ impl Mirror {
         };
         let put = self.changed.iter().filter_map(find).collect();
         self.changed.clear();
+        let is_ahead = self.stored != self.meta.sequence;
+        self.stored = self.meta.sequence;
         MirrorDelta {
+            is_ahead,
             meta: self.meta.clone(),
             put,
             gone: std::mem::take(&mut self.forgotten).into_iter().collect(),
@@ -273,32 +281,54 @@ impl Mirror {
         }
         let until = history.sequence.unwrap_or(sequence);
         let before = self.meta.clone();
+        let is_anew = self.is_anew(sessions, archived, until);
         self.hear(&active, now);
         self.hear(&history, now);
         let mut learned = Vec::new();
-        self.end_known(sessions, archived, now, &mut learned);
+        let mut steps = self.end_known(sessions, archived, now, &mut learned);
         for told in archived
             .iter()
             .filter(|told| told.clear_type.is_some() || told.cleared.is_some())
         {
-            self.catch_up(told, now, &mut learned);
+            steps += self.catch_up(told, now, &mut learned);
         }
         for told in sessions {
             // One that ended while we read is in both.
             if !self.ended.contains_key(&told.uuid) {
-                self.catch_up(told, now, &mut learned);
+                steps += self.catch_up(told, now, &mut learned);
             }
         }
         let unreadable = active.unreadable + history.unreadable;
-        self.count_missed(
-            &before,
-            until,
-            unreadable,
-            (sessions, archived),
-            &mut learned,
-        );
+        let missed = match is_anew {
+            true => Some((None, "the box began anew")),
+            false => missed(&before, until, (steps, unreadable), (sessions, archived)),
+        };
+        if let Some((changes, reason)) = missed {
+            learned.push(Learned {
+                at: before.heard.unwrap_or(OffsetDateTime::UNIX_EPOCH),
+                what: News::Missed {
+                    changes,
+                    since: before.heard,
+                    reason,
+                },
+            });
+        }
+        if is_anew {
+            let ids = sessions.iter().chain(archived).map(|told| told.id);
+            self.meta.last_id = ids.max().unwrap_or(0);
+        }
         self.meta.sequence = Some(sequence);
         learned.sort_by_key(|learned| learned.at);
+        Ok(self.catch_up_held(sequence, learned, now))
+    }
+
+    /// Takes what was held while the box was read.
+    fn catch_up_held(
+        &mut self,
+        sequence: u16,
+        learned: Vec<Learned>,
+        now: OffsetDateTime,
+    ) -> Heard {
         let mut heard = Heard {
             learned,
             ..Heard::default()
@@ -313,17 +343,17 @@ impl Mirror {
             heard.learned.extend(more.learned);
             heard.must_read |= more.must_read;
         }
-        Ok(heard)
+        heard
     }
 
-    /// Forgets what the box's history has forgotten, and ends those that neither list knows.
+    /// Forgets what the box's history has forgotten, and ends those that neither list knows; says how many steps that accounts for.
     fn end_known(
         &mut self,
         sessions: &[Told],
         archived: &[Told],
         now: OffsetDateTime,
         learned: &mut Vec<Learned>,
-    ) {
+    ) -> u64 {
         let is_archived = |uuid: &Uuid| archived.iter().any(|told| told.uuid == *uuid);
         let is_active = |uuid: &Uuid| sessions.iter().any(|told| told.uuid == *uuid);
         let is_kept = |uuid: &Uuid| is_archived(uuid) || is_active(uuid);
@@ -344,6 +374,7 @@ impl Mirror {
             .filter(|uuid| !is_archived(uuid) && !is_active(uuid))
             .copied()
             .collect();
+        let steps = lost.len() as u64;
         for uuid in lost {
             if let Some(guest) = self.active.remove(&uuid) {
                 self.changed.remove(&uuid);
@@ -362,78 +393,38 @@ impl Mirror {
                 });
             }
         }
+        steps
     }
 
-    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) {
+    /// Learns what is new of a session; says how many steps that accounts for.
+    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) -> u64 {
         if self.ended.contains_key(&told.uuid) {
-            return;
+            return 0;
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
         let known = self.active.get(&told.uuid);
         let guest = Guest::of(told, known, self.offset(), now);
-        match known {
-            None => learned.extend(guest.story()),
-            Some(known) => learned.extend(guest.since(known, now)),
-        }
+        let story = match known {
+            None => guest.story(),
+            Some(known) => guest.since(known, now),
+        };
+        let steps = guest.least_steps(&story);
+        learned.extend(story);
         self.put(guest);
+        steps
     }
 
-    /// Adds a record of what happened and cannot be known any more: steps that nothing accounts for, sessions that came and
-    /// went.
-    fn count_missed(
-        &self,
-        before: &MirrorMeta,
-        sequence: u16,
-        unreadable: u64,
-        (sessions, archived): (&[Told], &[Told]),
-        learned: &mut Vec<Learned>,
-    ) {
-        let Some(last) = before.sequence else {
-            return;
+    /// Whether it is another box by now, or one that lost its memory: it is behind of what it was, or gives out anew what it
+    /// gave out before.
+    fn is_anew(&self, sessions: &[Told], archived: &[Told], sequence: u16) -> bool {
+        let Some(last) = self.meta.sequence else {
+            return false;
         };
-        let ids = sessions.iter().chain(archived).map(|told| told.id);
-        let new = ids
-            .clone()
-            .filter(|id| *id > before.last_id)
-            .collect::<BTreeSet<u64>>();
-        let newest = ids.max().unwrap_or(0);
-        let is_reset = newest < before.last_id && is_before(sequence, last);
-        let unseen = newest
-            .saturating_sub(before.last_id)
-            .saturating_sub(new.len() as u64);
-        let steps = u64::from(steps_between(last, sequence));
-        let accounted = learned.len() as u64;
-        let (changes, reason) = if is_reset {
-            (None, "the box began anew")
-        } else if unseen > 0 {
-            (
-                Some(steps.saturating_sub(accounted).max(unseen)),
-                "sessions came and went while nobody watched",
-            )
-        } else if steps > accounted {
-            (
-                Some(steps - accounted),
-                "changes were made while nobody watched, of which the last state alone is known",
-            )
-        } else if unreadable > 0 {
-            (
-                Some(unreadable),
-                "the box tells of sessions that cannot be read",
-            )
-        } else {
-            return;
-        };
-        learned.insert(
-            0,
-            Learned {
-                at: before.heard.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-                what: News::Missed {
-                    changes,
-                    since: before.heard,
-                    reason,
-                },
-            },
-        );
+        let mut all = sessions.iter().chain(archived);
+        let newest = all.clone().map(|told| told.id).max().unwrap_or(0);
+        let is_known = |uuid| self.active.contains_key(uuid) || self.ended.contains_key(uuid);
+        newest < self.meta.last_id && is_before(sequence, last)
+            || all.any(|told| told.id <= self.meta.last_id && !is_known(&told.uuid))
     }
 
     /// Takes over what every body carries.
@@ -525,6 +516,33 @@ impl Mirror {
         content["firmwareVersion"] = json!(self.meta.firmware_version);
         content["mirrorAge"] = json!((now - heard).whole_seconds().max(0));
         serde_json::to_vec(&content).expect("a JSON value can always be written")
+    }
+}
+
+/// What happened and cannot be known any more: steps that nothing accounts for, sessions that came and went.
+fn missed(
+    before: &MirrorMeta,
+    sequence: u16,
+    (accounted, unreadable): (u64, u64),
+    (sessions, archived): (&[Told], &[Told]),
+) -> Option<(Option<u64>, &'static str)> {
+    let steps = u64::from(steps_between(before.sequence?, sequence));
+    let ids = sessions.iter().chain(archived).map(|told| told.id);
+    let new = ids.clone().filter(|id| *id > before.last_id);
+    let new = new.collect::<BTreeSet<u64>>().len() as u64;
+    let newest = ids.max().unwrap_or(0);
+    let unseen = newest.saturating_sub(before.last_id).saturating_sub(new);
+    if unseen > 0 {
+        let changes = steps.saturating_sub(accounted).max(unseen);
+        Some((Some(changes), "sessions came and went while nobody watched"))
+    } else if steps > accounted {
+        let text = "changes were made while nobody watched, of which the last state alone is known";
+        Some((Some(steps - accounted), text))
+    } else if unreadable > 0 {
+        let text = "the box tells of sessions that cannot be read";
+        Some((Some(unreadable), text))
+    } else {
+        None
     }
 }
 

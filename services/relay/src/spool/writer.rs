@@ -402,7 +402,8 @@ fn store(
 /// Writes what was learned of a box, and its events.
 fn learn(tx: &Transaction<'_>, spool: Uuid, learnt: &Learnt, moved: &mut Moved) -> Result<()> {
     let (name, delta) = (&learnt.name, &learnt.delta);
-    let is_news = !delta.put.is_empty() || !delta.gone.is_empty() || !learnt.events.is_empty();
+    let is_changed = !delta.put.is_empty() || !delta.gone.is_empty();
+    let is_news = is_changed || delta.is_ahead || !learnt.events.is_empty();
     if !is_news {
         // A ping: when a box was last heard of is not worth a write.
         return Ok(());
