@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    Attachment, EventType, Kind, OrgId, Point, PointName, Points, ProjectId, Report, Session,
-    SessionId,
+    Attachment, EventType, Facts, Kind, OrgId, Point, PointName, Points, ProjectId, Report,
+    Session, SessionId,
 };
 
 /// One thing that a source reports of one session.
@@ -250,6 +250,7 @@ impl SessionChange {
             deleted: false,
             points: put.points.clone(),
             pager: None,
+            connection: None,
             revision: current.map_or(0, |session| session.revision),
         };
         match current {
@@ -343,28 +344,49 @@ impl SessionChange {
     fn report(&self, report: &Report, current: Option<&Session>) -> Decision {
         let session = match current {
             Some(held) if report.is_late(held) => held.clone(),
-            _ => Session {
-                org: self.org,
-                id: self.session_id(),
-                project: self.project,
-                service: self.service.clone(),
-                kind: self.kind,
-                source_id: self.source_id.clone(),
-                unit_id: String::new(),
-                label: report.label.clone(),
-                user: None,
-                remote: None,
-                created_at: report.created,
-                saved_at: report.at,
-                received_at: self.at,
-                received_from: self.from.clone(),
-                deleted: false,
-                points: Points::new(),
-                pager: Some(report.pager.clone()),
-                revision: current.map_or(0, |session| session.revision),
-            },
+            _ => self.reported(report, current),
         };
         self.applied(session, report.event)
+    }
+
+    /// What a report says that the session is.
+    fn reported(&self, report: &Report, current: Option<&Session>) -> Session {
+        let about = &report.about;
+        // A source that does not know since when a client is connected does not forget it either.
+        let held = current.filter(|_| report.event != EventType::Connected);
+        let (mut pager, mut connection) = (None, None);
+        match &about.facts {
+            Facts::Pager(facts) => pager = Some(facts.clone()),
+            Facts::Connection(facts) => {
+                let mut facts = facts.clone();
+                let before = current.and_then(|held| held.connection.as_deref());
+                facts.follow(before, report.event, report.at);
+                connection = Some(facts);
+            }
+        }
+        Session {
+            org: self.org,
+            id: self.session_id(),
+            project: self.project,
+            service: self.service.clone(),
+            kind: self.kind,
+            source_id: self.source_id.clone(),
+            unit_id: String::new(),
+            label: about.label.clone(),
+            user: about.user.clone(),
+            remote: about.remote.clone(),
+            created_at: about
+                .created
+                .unwrap_or_else(|| held.map_or(report.at, |held| held.created_at)),
+            saved_at: report.at,
+            received_at: self.at,
+            received_from: self.from.clone(),
+            deleted: false,
+            points: Points::new(),
+            pager,
+            connection,
+            revision: current.map_or(0, |session| session.revision),
+        }
     }
 
     /// Stamps what every change leaves on a session.

@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::OutOfRange;
-use crate::pager::{MAX_GOAL_SECONDS, MAX_PARTY, text, time};
+use crate::pager::{MAX_GOAL_SECONDS, MAX_PARTY};
+use crate::report::{text, time};
 
 /// Bytes of a transmitter's answer that are kept, as JSON.
 const MAX_ANSWER_BYTES: usize = 16 << 10;

@@ -26,8 +26,12 @@ pub enum EventType {
     Paged,
     /// A guest's session ended: the guest came.
     Cleared,
-    /// A guest's session ended: it was taken off the roll.
+    /// A session ended: a guest's was taken off the roll, or a broker let go of one that it had kept.
     Removed,
+    /// A client connected, perhaps not for the first time.
+    Connected,
+    /// A client is no longer connected.
+    Disconnected,
     /// A command that names the session was given; nothing of the session changed.
     Commanded,
     /// A command that names the session came to an end; nothing of the session changed.
@@ -49,6 +53,8 @@ impl EventType {
             Self::Paged => "paged",
             Self::Cleared => "cleared",
             Self::Removed => "removed",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
             Self::Commanded => "commanded",
             Self::CommandFinished => "command_finished",
         }

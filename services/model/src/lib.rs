@@ -4,6 +4,7 @@
 
 mod change;
 pub mod command;
+pub mod connection;
 mod event;
 mod ids;
 pub mod ingest;
@@ -11,13 +12,16 @@ mod limits;
 pub mod pager;
 mod permission;
 mod point;
+pub mod report;
 mod session;
 
 pub use change::{Decision, Merge, Op, PointChange, Put, Rejection, SessionChange};
+pub use connection::Connection;
 pub use event::EventType;
 pub use ids::{AttachmentId, InvalidId, ObjectKey, OrgId, ProjectId, SessionId};
 pub use limits::Limits;
-pub use pager::{OutOfRange, Pager, Report, Reported};
+pub use pager::Pager;
 pub use permission::{Permission, UnknownPermission};
 pub use point::{Attachment, InvalidPoint, Point, PointName, Points};
-pub use session::{Kind, Session, UnknownKind, forms_service};
+pub use report::{Facts, OutOfRange, Report, Reported};
+pub use session::{Kind, ServiceKind, Session, UnknownKind, forms_service};

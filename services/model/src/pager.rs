@@ -1,20 +1,17 @@
-//! What is known of a guest with a pager, and what a relay reports of one.
+//! What is known of a guest with a pager.
 
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::ingest::{ClearType, Gap, Happening, IngestEvent, PagerSession, PagerState};
-use crate::{EventType, Kind, Session};
+use crate::ingest::{ClearType, PagerSession, PagerState};
+use crate::report::{About, OutOfRange, Place, optional_time, text, time};
+use crate::{Facts, Kind};
 
 /// Guests in a party, at most.
 pub(crate) const MAX_PARTY: u32 = 1_000_000;
 /// Seconds of a goal, at most: a day.
 pub(crate) const MAX_GOAL_SECONDS: u32 = 86_400;
-/// Bytes of a label, and of a gap's reason.
-const MAX_TEXT_BYTES: usize = 1_000;
-/// Years that times lie in, as UTC counts them.
-const YEARS: std::ops::RangeInclusive<i32> = 1900..=9999;
 
 /// The facts of a guest's session beyond those of every kind (pager contract, 1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,34 +44,6 @@ pub struct Pager {
     pub spool: Uuid,
     pub sequence: u64,
 }
-
-/// One thing that a relay says of a session: what happened, and what the session is after it.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Always the same for the same event.
-    pub event_id: Uuid,
-    pub event: EventType,
-    /// When it happened, by the relay's clock.
-    pub at: OffsetDateTime,
-    /// When the session began.
-    pub created: OffsetDateTime,
-    pub label: Option<String>,
-    pub pager: Pager,
-}
-
-/// What an event of a relay comes to.
-#[derive(Clone, Debug)]
-pub enum Reported {
-    /// A report of the session that has this name at its source.
-    Session(String, Report),
-    /// Events that will never come.
-    Gap(Gap),
-}
-
-/// A value that is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct OutOfRange(pub String);
 
 impl Pager {
     /// How the session stands, in the transmitter's words.
@@ -116,60 +85,34 @@ impl Pager {
     }
 }
 
-impl Report {
-    /// Whether the session already is what a later event of the same spool made it.
-    pub fn is_late(&self, held: &Session) -> bool {
-        held.pager.as_ref().is_some_and(|pager| {
-            pager.spool == self.pager.spool && self.pager.sequence < pager.sequence
-        })
-    }
-}
-
-impl IngestEvent {
-    /// What the event says, where every value is in range. Times are UTC from here on, to the microsecond: that much is
-    /// kept.
-    pub fn read(self) -> Result<Reported, OutOfRange> {
-        let at = time("at", self.at)?;
-        let (event, session) = match self.what {
-            Happening::Gap { gap } => return gap.read().map(Reported::Gap),
-            Happening::Created { session } => (EventType::Created, session),
-            Happening::Paged { session } => (EventType::Paged, session),
-            Happening::Cleared { session } => (EventType::Cleared, session),
-            Happening::Removed { session } => (EventType::Removed, session),
-            Happening::Updated { session } => (EventType::Updated, session),
-        };
-        session.check()?;
-        let pager = Pager {
-            id: session.id,
-            number: session.number,
-            party_size: session.party_size,
-            goal_seconds: session.goal_seconds,
-            state: session.state,
-            notified: optional_time("session.notified", session.notified)?,
-            cleared: optional_time("session.cleared", session.cleared)?,
-            clear_type: session.clear_type,
-            session_sequence: session.session_sequence,
-            spool: self.spool,
-            sequence: self.sequence,
-        };
-        let report = Report {
-            event_id: self.id,
-            event,
-            at,
-            created: time("session.created", session.created)?,
-            label: session.label.filter(|label| !label.is_empty()),
-            pager,
-        };
-        Ok(Reported::Session(session.uuid.to_string(), report))
-    }
-
-    /// What the event's session is one of.
-    pub fn kind(&self) -> Kind {
-        Kind::Pager
-    }
-}
-
 impl PagerSession {
+    /// What the event says of a guest, where every value is in range.
+    pub(crate) fn read(self, place: Place) -> Result<(String, About), OutOfRange> {
+        self.check()?;
+        let pager = Pager {
+            id: self.id,
+            number: self.number,
+            party_size: self.party_size,
+            goal_seconds: self.goal_seconds,
+            state: self.state,
+            notified: optional_time("session.notified", self.notified)?,
+            cleared: optional_time("session.cleared", self.cleared)?,
+            clear_type: self.clear_type,
+            session_sequence: self.session_sequence,
+            spool: place.spool,
+            sequence: place.sequence,
+        };
+        let about = About {
+            kind: Kind::Pager,
+            created: Some(time("session.created", self.created)?),
+            label: self.label.filter(|label| !label.is_empty()),
+            user: None,
+            remote: None,
+            facts: Facts::Pager(pager),
+        };
+        Ok((self.uuid.to_string(), about))
+    }
+
     fn check(&self) -> Result<(), OutOfRange> {
         if self.number == 0 {
             return Err(OutOfRange("session.number is from 1 to 65535".to_owned()));
@@ -188,58 +131,13 @@ impl PagerSession {
     }
 }
 
-impl Gap {
-    fn read(self) -> Result<Self, OutOfRange> {
-        text("gap.reason", &self.reason)?;
-        if self
-            .events
-            .is_some_and(|events| i64::try_from(events).is_err())
-        {
-            return Err(OutOfRange("gap.events is below 2^63".to_owned()));
-        }
-        Ok(Self {
-            since: optional_time("gap.since", self.since)?,
-            until: optional_time("gap.until", self.until)?,
-            ..self
-        })
-    }
-}
-
-pub(crate) fn text(name: &str, text: &str) -> Result<(), OutOfRange> {
-    if text.len() > MAX_TEXT_BYTES || text.contains('\0') {
-        let message = format!("{name} is text of at most {MAX_TEXT_BYTES} bytes without U+0000");
-        return Err(OutOfRange(message));
-    }
-    Ok(())
-}
-
-/// A relay's time in UTC, to the microsecond.
-pub fn time(name: &str, at: OffsetDateTime) -> Result<OffsetDateTime, OutOfRange> {
-    at.checked_to_offset(UtcOffset::UTC)
-        .filter(|at| YEARS.contains(&at.year()))
-        .and_then(|at| at.replace_nanosecond(at.microsecond() * 1_000).ok())
-        .ok_or_else(|| {
-            OutOfRange(format!(
-                "{name} lies in the years {} to {}",
-                YEARS.start(),
-                YEARS.end()
-            ))
-        })
-}
-
-fn optional_time(
-    name: &str,
-    at: Option<OffsetDateTime>,
-) -> Result<Option<OffsetDateTime>, OutOfRange> {
-    at.map(|at| time(name, at)).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Decision, Op, OrgId, ProjectId, SessionChange};
+    use crate::ingest::IngestEvent;
+    use crate::{Decision, EventType, Op, OrgId, ProjectId, Reported, Session, SessionChange};
 
     const SPOOL: Uuid = Uuid::from_u128(1);
     const OTHER_SPOOL: Uuid = Uuid::from_u128(2);

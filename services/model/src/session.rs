@@ -5,7 +5,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{OrgId, Pager, Point, Points, ProjectId, SessionId};
+use crate::ingest::Presence;
+use crate::{Connection, OrgId, Pager, Point, Points, ProjectId, SessionId};
 
 /// What a session is one of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -15,6 +16,25 @@ pub enum Kind {
     Form,
     /// A guest who waits with a pager.
     Pager,
+    /// A client's session on a broker, over MQTT.
+    Mqtt,
+    /// A client's connection to a broker, over AMQP.
+    Amqp,
+    /// A client's connection through a proxy of a database.
+    Proxy,
+}
+
+/// What a service is, and so what its sessions may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ServiceKind {
+    /// A project's form intake.
+    Form,
+    /// A transmitter of pagers.
+    Pager,
+    /// A message broker.
+    Broker,
+    /// A service of a database proxy.
+    Proxy,
 }
 
 /// A session as it stands, or as it stood when an event happened. Serialized, it is the event's snapshot.
@@ -55,25 +75,44 @@ pub struct Session {
     /// What is known of a guest with a pager; of other kinds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pager: Option<Pager>,
+    /// What is known of a client's connection; of other kinds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Box<Connection>>,
     /// Counts the session's changes from 1; with the id it names the event that made it so.
     pub revision: i64,
 }
 
 impl Session {
     /// How the session stands, in its kind's words.
-    pub fn state(&self) -> &'static str {
-        match (self.kind, &self.pager) {
-            (Kind::Pager, Some(pager)) => pager.state(),
-            // Nothing writes a pager's session without its facts.
-            (Kind::Pager, None) => "started",
-            (Kind::Form, _) if self.deleted => "deleted",
-            (Kind::Form, _) => "saved",
+    pub fn state(&self) -> &str {
+        match self.kind {
+            // Nothing writes a session of these kinds without its facts.
+            Kind::Pager => self.pager.as_ref().map_or("started", Pager::state),
+            Kind::Mqtt | Kind::Amqp => self.presence().as_str(),
+            Kind::Proxy => self
+                .connection
+                .as_ref()
+                .and_then(|connection| connection.facts.state.as_deref())
+                .filter(|_| self.presence() == Presence::Connected)
+                .unwrap_or(self.presence().as_str()),
+            Kind::Form if self.deleted => "deleted",
+            Kind::Form => "saved",
         }
+    }
+
+    fn presence(&self) -> Presence {
+        let connection = self.connection.as_ref();
+        connection.map_or(Presence::Gone, |held| held.facts.presence)
     }
 
     /// Whether it still is on the roll; one that is not stays as history.
     pub fn is_active(&self) -> bool {
-        !self.deleted && self.pager.as_ref().is_none_or(Pager::is_active)
+        match self.kind {
+            Kind::Mqtt | Kind::Amqp | Kind::Proxy => self.presence() != Presence::Gone,
+            Kind::Form | Kind::Pager => {
+                !self.deleted && self.pager.as_ref().is_none_or(Pager::is_active)
+            }
+        }
     }
 
     /// What differs from the session as it was, as JSON pointers (RFC 6901) into the attributes that `/v1` shows; of a new
@@ -98,9 +137,12 @@ impl Session {
             ),
         ];
         let pager = Pager::changed_since(self.pager.as_ref(), before.pager.as_ref());
+        let connection =
+            Connection::changed_since(self.connection.as_deref(), before.connection.as_deref());
         let members = members
             .into_iter()
             .chain(pager)
+            .chain(connection)
             .filter(|(_, differs)| *differs)
             .map(|(name, _)| name.to_owned());
         let set = self
@@ -136,7 +178,8 @@ impl Session {
         const PAGER_BYTES: usize = 256;
         let names: usize = self.points.keys().map(|name| name.as_str().len()).sum();
         let label = self.label.as_ref().map_or(0, String::len);
-        let facts = usize::from(self.pager.is_some()) * PAGER_BYTES;
+        let connection = self.connection.as_ref().map_or(0, |held| held.footprint());
+        let facts = usize::from(self.pager.is_some()) * PAGER_BYTES + connection;
         self.value_bytes() + names + label + facts + (self.points.len() + 1) * POINT_BYTES
     }
 }
@@ -153,6 +196,9 @@ impl FromStr for Kind {
         match text {
             "form" => Ok(Self::Form),
             "pager" => Ok(Self::Pager),
+            "mqtt" => Ok(Self::Mqtt),
+            "amqp" => Ok(Self::Amqp),
+            "proxy" => Ok(Self::Proxy),
             _ => Err(UnknownKind(text.to_owned())),
         }
     }
@@ -164,7 +210,39 @@ impl Kind {
         match self {
             Self::Form => "form",
             Self::Pager => "pager",
+            Self::Mqtt => "mqtt",
+            Self::Amqp => "amqp",
+            Self::Proxy => "proxy",
         }
+    }
+
+    /// What a service is that has such sessions.
+    pub fn service(self) -> ServiceKind {
+        match self {
+            Self::Form => ServiceKind::Form,
+            Self::Pager => ServiceKind::Pager,
+            Self::Mqtt | Self::Amqp => ServiceKind::Broker,
+            Self::Proxy => ServiceKind::Proxy,
+        }
+    }
+}
+
+impl ServiceKind {
+    /// The name as stored and as shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Pager => "pager",
+            Self::Broker => "broker",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// Of what a relay may speak for.
+    pub fn of_relay(name: &str) -> Option<Self> {
+        [Self::Pager, Self::Broker, Self::Proxy]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens on a transmitter, in the words of the store (`rollcall_model::ingest`).
 
 use rollcall_model::ingest::{
-    ClearType, Gap, Happening, PagerSession, PagerState, PagerStatistics,
+    ClearType, Gap, Happening, PagerSession, PagerState, PagerStatistics, Subject,
 };
 use rollcall_pager::mirror::{Guest, Learned, News};
 use rollcall_pager::{Change, Session, State, Statistics, What};
@@ -11,10 +11,14 @@ pub fn happening(change: &Change) -> Happening {
     let session = session(&change.session);
     match change.what {
         What::Created => Happening::Created { session },
-        What::Updated => Happening::Updated { session },
+        What::Updated => Happening::Updated {
+            subject: Subject::Session(session),
+        },
         What::Paged => Happening::Paged { session },
         What::Cleared => Happening::Cleared { session },
-        What::Removed => Happening::Removed { session },
+        What::Removed => Happening::Removed {
+            subject: Subject::Session(session),
+        },
     }
 }
 
@@ -25,7 +29,7 @@ pub fn learned(learned: &Learned) -> Happening {
             session: guest(known),
         },
         News::Updated(known) => Happening::Updated {
-            session: guest(known),
+            subject: Subject::Session(guest(known)),
         },
         News::Paged(known) => Happening::Paged {
             session: guest(known),
@@ -34,7 +38,7 @@ pub fn learned(learned: &Learned) -> Happening {
             session: guest(known),
         },
         News::Removed(known) => Happening::Removed {
-            session: guest(known),
+            subject: Subject::Session(guest(known)),
         },
         News::Missed {
             changes,

@@ -1,6 +1,6 @@
 //! The relay, from one start to the next kill: its mirrors, its spool and its lanes, driven as its loops drive them.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,8 +13,10 @@ use rollcall_coap::Endpoint;
 use rollcall_pager::mirror::Mirror;
 use rollcall_relay::clock::Clock;
 use rollcall_relay::forward::{Answer, Course, Forwarder, Reported, Source};
-use rollcall_relay::mirrored::{self, MirroredBox, Mirrors};
-use rollcall_relay::spool::{Batch, Delivery, Fate, Job, Lane, Queue, Spool, Writer, path_in};
+use rollcall_relay::mirrored::{self, MirroredBox, Mirrors, SharedHealth};
+use rollcall_relay::spool::{
+    Batch, Delivery, Fate, Job, Lane, Queue, Reports, Spool, Writer, path_in,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cloud::Account;
@@ -116,7 +118,8 @@ impl Edge {
         let queue = Arc::new(Queue::open(&path).expect("the queue opens"));
         let (own, jobs) = sync_channel(1_024);
         let (sender, commands) = mpsc::channel(4_096);
-        let held = MirroredBox::new(means.service.to_owned(), device::ADDRESS, mirror);
+        let health = SharedHealth::of(device::ADDRESS.to_string());
+        let held = MirroredBox::new(means.service.to_owned(), device::ADDRESS, mirror, health);
         let published = held.published.clone();
         let metrics = Arc::default();
         let mirrors = Mirrors::new(
@@ -131,8 +134,8 @@ impl Edge {
             spool,
             path,
             hosts: Vec::new(),
-            boxes: HashSet::from([means.service.to_owned()]),
-            mirrors: Some(sender),
+            boxes: HashMap::from([(means.service.to_owned(), sender)]),
+            reports: Reports::default(),
             queue,
             jobs: unused,
             clock: Clock::start(),

@@ -98,6 +98,7 @@ impl Forwarder {
                 kind: "pager".to_owned(),
                 at: OffsetDateTime::now_utc(),
                 statistics: now,
+                watch: None,
             })
         };
         self.services.iter().filter_map(report).collect()

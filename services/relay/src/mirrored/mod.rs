@@ -1,10 +1,12 @@
 //! Mirrored boxes: each is observed; what it tells is on our disk before it is acknowledged; where something was missed, it is
 //! read anew.
 //!
-//! One endpoint, and so one port, for all of them. No socket and no clock in here: events, commands and times go in; calls, and
-//! jobs for the spool, come out. `App` alone looks at the clock.
+//! One endpoint, and so one port, for all boxes of a sort. No socket and no clock in here: events, commands and times go in; calls,
+//! and jobs for the spool, come out. `App` alone looks at the clock.
 
 mod facade;
+mod health;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +32,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use facade::{Facade, FacadeCommand};
+pub use health::{Health, SharedHealth};
+pub use start::{Boxes, Loops};
 
 use crate::hosted::Owned;
 use crate::metrics::Metrics;
@@ -46,6 +50,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const MAX_READINGS: u32 = 5;
 /// How long to wait before the spool is asked again to take what it could not.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// Reports that wait for room before the spool, at most.
+const MAX_REPORTS: usize = 1_000;
 /// How often the boxes are looked after.
 pub const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
@@ -109,7 +115,7 @@ pub struct MirroredBox {
     is_storing: bool,
     /// Not before, after the spool could not be written.
     store_at: Time,
-    trouble: Option<String>,
+    pub health: SharedHealth,
     /// For pauses that are not those of all boxes.
     rng: StdRng,
 }
@@ -129,7 +135,7 @@ enum Errand {
     Order(Uuid, Time),
 }
 
-/// All mirrored boxes of a relay.
+/// The mirrored boxes that share a port.
 pub struct Mirrors {
     boxes: Vec<MirroredBox>,
     errands: HashMap<CallId, Errand>,
@@ -138,10 +144,11 @@ pub struct Mirrors {
     next_tag: u64,
     /// The wall's clock at what is looked at now.
     utc: OffsetDateTime,
+    reports: VecDeque<Box<CommandReport>>,
 }
 
 impl MirroredBox {
-    pub fn new(name: String, address: SocketAddr, mirror: Mirror) -> Self {
+    pub fn new(name: String, address: SocketAddr, mirror: Mirror, health: SharedHealth) -> Self {
         Self {
             name,
             address,
@@ -159,7 +166,7 @@ impl MirroredBox {
             waiting: VecDeque::new(),
             is_storing: false,
             store_at: Duration::ZERO,
-            trouble: None,
+            health,
             rng: StdRng::from_seed([0; 32]),
         }
     }
@@ -187,15 +194,14 @@ impl MirroredBox {
     fn put_off(&mut self, now: Time, why: String) {
         self.due = now + self.pause.mul_f64(self.rng.random_range(0.75..1.25));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        if self.trouble.as_ref() != Some(&why) {
+        if self.health.turned_bad(why.clone()) {
             tracing::warn!(transmitter = %self.name, address = %self.address, reason = %why, "the box cannot be followed; trying on");
-            self.trouble = Some(why);
         }
     }
 
     fn all_is_well(&mut self) {
         self.pause = FIRST_PAUSE;
-        if self.trouble.take().is_some() {
+        if self.health.turned_good() {
             tracing::info!(transmitter = %self.name, "the box is followed again");
         }
     }
@@ -225,6 +231,7 @@ impl Mirrors {
             metrics,
             next_tag: 0,
             utc: OffsetDateTime::UNIX_EPOCH,
+            reports: VecDeque::new(),
         }
     }
 
@@ -238,6 +245,8 @@ impl Mirrors {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
+                // One that has been restarted knows nothing of our session.
+                endpoint.disconnect(held.address);
                 held.observation = None;
                 // Not by its sequence alone: it may be another box by now.
                 held.must_read = true;
@@ -407,9 +416,28 @@ impl Mirrors {
     }
 
     fn report(&mut self, report: CommandReport) {
-        if self.jobs.try_send(Job::Reported(Box::new(report))).is_err() {
-            // It counts as unknown at the next start, and in the cloud when its time is over.
-            tracing::warn!("the spool is too busy to take the report of a command");
+        if self.reports.len() == MAX_REPORTS {
+            self.reports.pop_front();
+            tracing::error!(
+                "too many reports of commands wait for the spool; one is lost, and its command will count as unknown"
+            );
+        }
+        self.reports.push_back(Box::new(report));
+        self.pass_on_reports();
+    }
+
+    /// Gives the spool what was reported of commands, as far as it has room.
+    fn pass_on_reports(&mut self) {
+        while let Some(report) = self.reports.pop_front() {
+            match self.jobs.try_send(Job::Reported(report)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                    if let Job::Reported(report) = job {
+                        self.reports.push_front(report);
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -553,6 +581,7 @@ impl Mirrors {
         match command {
             Command::Tick => {
                 self.expire(endpoint, now);
+                self.pass_on_reports();
                 self.tick(endpoint, now);
             }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),

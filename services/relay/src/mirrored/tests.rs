@@ -48,7 +48,8 @@ fn what_a_box_tells_before_it_is_read_anew_is_not_lost() {
     ask(&mut pager, Method::Post, &sessions(), r#"{"number":7}"#);
 
     let (jobs, learned) = sync_channel(8);
-    let held = MirroredBox::new("terrace".to_owned(), BOX, mirror);
+    let health = SharedHealth::of(BOX.to_string());
+    let held = MirroredBox::new("terrace".to_owned(), BOX, mirror, health);
     let mut mirrors = Mirrors::new(vec![held], jobs, Arc::default(), [1; 32]);
     let mut ours = Endpoint::new(rollcall_coap::Config::default(), [2; 32], 0);
     let mut of_box = Endpoint::new(rollcall_coap::Config::default(), [3; 32], 0);

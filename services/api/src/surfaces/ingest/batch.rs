@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use rollcall_model::command::CommandReport;
 use rollcall_model::ingest::{Gap, IngestEvent, RelayReport, ServiceReport};
-use rollcall_model::pager::time;
-use rollcall_model::{Kind, Report, Reported};
+use rollcall_model::report::time;
+use rollcall_model::{Report, Reported, ServiceKind};
 use rollcall_store::gaps::NewGap;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -104,7 +104,7 @@ pub fn read(json: &[u8]) -> Result<ReadBatch, ApiError> {
         .transpose()?;
     let mut services = envelope.services.items;
     // What a newer relay may speak for besides is not known here, and does not take its events with it.
-    services.retain(|service| service.kind == Kind::Pager.as_str());
+    services.retain(|service| ServiceKind::of_relay(&service.kind).is_some());
     for service in &mut services {
         service.at = in_range("services[].at", service.at)?;
     }
