@@ -1,13 +1,13 @@
 //! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
 //! network does.
 
-mod clock;
+pub mod clock;
 pub mod config;
-mod forward;
+pub mod forward;
 mod hosted;
 mod keys;
 mod metrics;
-mod mirrored;
+pub mod mirrored;
 mod monitor;
 mod orders;
 pub mod simulate;

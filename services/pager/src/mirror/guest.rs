@@ -241,6 +241,25 @@ impl Guest {
         in_order(story)
     }
 
+    /// How many steps of the box a story of the guest takes at least. One step may create and page, or change and page: where
+    /// stamps do not tell that it were two, it was one, for what is counted here is not counted as missed.
+    pub(super) fn least_steps(&self, story: &[Learned]) -> u64 {
+        let is_one = match story {
+            [first, second, ..] => match (&first.what, &second.what) {
+                (News::Updated(_), _) => true,
+                (News::Created(_), News::Paged(_)) => self.is_of_creation(self.notified.as_ref()),
+                (News::Created(_), _) => self.is_of_creation(self.cleared.as_ref()),
+                _ => false,
+            },
+            _ => false,
+        };
+        story.len() as u64 - u64::from(is_one)
+    }
+
+    fn is_of_creation(&self, moment: Option<&Moment>) -> bool {
+        moment.is_none_or(|moment| moment.said == self.created.said)
+    }
+
     /// The guest, gone in a way that nobody saw.
     pub(super) fn lost(&self) -> Self {
         Self {

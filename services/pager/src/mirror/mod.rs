@@ -55,12 +55,16 @@ pub struct Mirror {
     /// Guests that were not stored since they changed, and those to be forgotten.
     changed: BTreeSet<Uuid>,
     forgotten: BTreeSet<Uuid>,
+    /// The sequence that is stored.
+    stored: Option<u16>,
 }
 
 /// What has changed in a mirror since it was last asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorDelta {
     pub meta: MirrorMeta,
+    /// More is known than was, be it that nothing happened: what comes next is counted from here.
+    pub is_ahead: bool,
     pub put: Vec<Guest>,
     pub gone: Vec<Uuid>,
 }
@@ -118,12 +122,13 @@ impl Mirror {
                 .collect()
         };
         Self {
-            meta,
             active: by_uuid(active),
             ended: by_uuid(ended),
             held: None,
             changed: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            stored: meta.sequence,
+            meta,
         }
     }
 
@@ -137,7 +142,10 @@ impl Mirror {
         };
         let put = self.changed.iter().filter_map(find).collect();
         self.changed.clear();
+        let is_ahead = self.stored != self.meta.sequence;
+        self.stored = self.meta.sequence;
         MirrorDelta {
+            is_ahead,
             meta: self.meta.clone(),
             put,
             gone: std::mem::take(&mut self.forgotten).into_iter().collect(),
@@ -281,38 +289,51 @@ impl Mirror {
         }
         let until = history.sequence.unwrap_or(sequence);
         let before = self.meta.clone();
-        let is_another = self.is_another(sessions.iter().chain(archived));
-        if is_another {
-            self.meta.last_id = 0;
-        }
+        let is_anew = self.is_anew(sessions, archived, until);
         self.hear(&active, now);
         self.hear(&history, now);
         let mut learned = Vec::new();
-        let is_lost = self.end_known(sessions, archived, now, &mut learned);
+        let lost = self.end_known(sessions, archived, now, &mut learned);
+        let mut steps = lost;
         for told in archived
             .iter()
             .filter(|told| told.clear_type.is_some() || told.cleared.is_some())
         {
-            self.catch_up(told, now, &mut learned);
+            steps += self.catch_up(told, now, &mut learned);
         }
         for told in sessions {
             // One that ended while we read is in both.
             if !self.ended.contains_key(&told.uuid) {
-                self.catch_up(told, now, &mut learned);
+                steps += self.catch_up(told, now, &mut learned);
             }
         }
         let unreadable = active.unreadable + history.unreadable;
         let missed = Missed {
             until,
             unreadable,
-            is_another,
-            is_lost,
+            steps,
+            is_anew,
+            is_lost: lost > 0,
             now,
         };
-        missed.count(&before, (sessions, archived), &mut learned);
+        missed.record(&before, (sessions, archived), &mut learned);
+        if is_anew {
+            let ids = sessions.iter().chain(archived).map(|told| told.id);
+            self.meta.last_id = ids.max().unwrap_or(0);
+        }
         self.meta.sequence = Some(sequence);
         self.meta.whole = Some(now);
         learned.sort_by_key(|learned| learned.at);
+        Ok(self.catch_up_held(sequence, learned, now))
+    }
+
+    /// Takes what was held while the box was read.
+    fn catch_up_held(
+        &mut self,
+        sequence: u16,
+        learned: Vec<Learned>,
+        now: OffsetDateTime,
+    ) -> Heard {
         let mut heard = Heard {
             learned,
             ..Heard::default()
@@ -327,24 +348,17 @@ impl Mirror {
             heard.learned.extend(more.learned);
             heard.must_read |= more.must_read;
         }
-        Ok(heard)
+        heard
     }
 
-    /// Whether the box began anew: it gives ids once, so another session under an id that we know is one of a new beginning.
-    fn is_another<'a>(&self, mut told: impl Iterator<Item = &'a Told>) -> bool {
-        let known: BTreeMap<u64, Uuid> =
-            self.guests().map(|guest| (guest.id, guest.uuid)).collect();
-        told.any(|told| known.get(&told.id).is_some_and(|uuid| *uuid != told.uuid))
-    }
-
-    /// Forgets what the box's history has forgotten, and ends those that neither list knows; answers whether there were any.
+    /// Forgets what the box's history has forgotten, and ends those that neither list knows; says how many steps that accounts for.
     fn end_known(
         &mut self,
         sessions: &[Told],
         archived: &[Told],
         now: OffsetDateTime,
         learned: &mut Vec<Learned>,
-    ) -> bool {
+    ) -> u64 {
         let is_archived = |uuid: &Uuid| archived.iter().any(|told| told.uuid == *uuid);
         let is_active = |uuid: &Uuid| sessions.iter().any(|told| told.uuid == *uuid);
         let is_kept = |uuid: &Uuid| is_archived(uuid) || is_active(uuid);
@@ -365,7 +379,7 @@ impl Mirror {
             .filter(|uuid| !is_archived(uuid) && !is_active(uuid))
             .copied()
             .collect();
-        let is_lost = !lost.is_empty();
+        let steps = lost.len() as u64;
         for uuid in lost {
             if let Some(guest) = self.active.remove(&uuid) {
                 self.changed.remove(&uuid);
@@ -376,21 +390,38 @@ impl Mirror {
                 });
             }
         }
-        is_lost
+        steps
     }
 
-    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) {
+    /// Learns what is new of a session; says how many steps that accounts for.
+    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) -> u64 {
         if self.ended.contains_key(&told.uuid) {
-            return;
+            return 0;
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
         let known = self.active.get(&told.uuid).map(|guest| &**guest);
         let guest = Guest::of(told, known, self.offset(), now);
-        match known {
-            None => learned.extend(guest.story()),
-            Some(known) => learned.extend(guest.since(known, now)),
-        }
+        let story = match known {
+            None => guest.story(),
+            Some(known) => guest.since(known, now),
+        };
+        let steps = guest.least_steps(&story);
+        learned.extend(story);
         self.put(guest);
+        steps
+    }
+
+    /// Whether it is another box by now, or one that lost its memory: it is behind of what it was, or gives out anew what it
+    /// gave out before.
+    fn is_anew(&self, sessions: &[Told], archived: &[Told], sequence: u16) -> bool {
+        let Some(last) = self.meta.sequence else {
+            return false;
+        };
+        let mut all = sessions.iter().chain(archived);
+        let newest = all.clone().map(|told| told.id).max().unwrap_or(0);
+        let is_known = |uuid| self.active.contains_key(uuid) || self.ended.contains_key(uuid);
+        newest < self.meta.last_id && is_before(sequence, last)
+            || all.any(|told| told.id <= self.meta.last_id && !is_known(&told.uuid))
     }
 
     /// Takes over what every body carries.
@@ -491,8 +522,10 @@ struct Missed {
     until: u16,
     /// Sessions that could not be read.
     unreadable: u64,
+    /// Steps of the sequence that what was learned accounts for.
+    steps: u64,
     /// The box began anew.
-    is_another: bool,
+    is_anew: bool,
     /// Sessions ended, and it does not say how.
     is_lost: bool,
     now: OffsetDateTime,
@@ -501,7 +534,7 @@ struct Missed {
 impl Missed {
     /// Adds a record of what happened and cannot be known any more: steps that nothing accounts for, sessions that came and
     /// went.
-    fn count(
+    fn record(
         &self,
         before: &MirrorMeta,
         (sessions, archived): (&[Told], &[Told]),
@@ -516,30 +549,26 @@ impl Missed {
             .filter(|id| *id > before.last_id)
             .collect::<BTreeSet<u64>>();
         let newest = ids.max().unwrap_or(0);
-        let is_reset = self.is_another || newest < before.last_id && is_before(self.until, last);
         let unseen = newest
             .saturating_sub(before.last_id)
             .saturating_sub(new.len() as u64);
         let steps = u64::from(steps_between(last, self.until));
-        let accounted = learned.len() as u64;
-        let (changes, reason) = if is_reset {
+        let missed = steps.saturating_sub(self.steps).max(unseen);
+        let (changes, reason) = if self.is_anew {
             (
                 None,
                 "the box began anew, and no longer knows what was before",
             )
         } else if self.is_lost {
             (
-                None,
+                Some(missed).filter(|missed| *missed > 0),
                 "sessions ended and the box no longer knows how and when",
             )
         } else if unseen > 0 {
+            (Some(missed), "sessions came and went while nobody watched")
+        } else if missed > 0 {
             (
-                Some(steps.saturating_sub(accounted).max(unseen)),
-                "sessions came and went while nobody watched",
-            )
-        } else if steps > accounted {
-            (
-                Some(steps - accounted),
+                Some(missed),
                 "changes were made while nobody watched, of which the last state alone is known",
             )
         } else if self.unreadable > 0 {

@@ -1,11 +1,14 @@
 //! Mirrored boxes: each is observed; what it tells is on our disk before it is acknowledged; where something was missed, it is
 //! read anew.
 //!
-//! One endpoint, and so one port, for all boxes of a sort.
+//! One endpoint, and so one port, for all boxes of a sort. No socket and no clock in here: events, commands and times go in; calls,
+//! and jobs for the spool, come out. `App` alone looks at the clock.
 
 mod facade;
 mod health;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,13 +17,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rollcall_coap::driver::App;
 use rollcall_coap::{
     Call, CallId, Code, Endpoint, Event, Failure, Receipt, RequestId, Response, Time,
 };
 use rollcall_model::command::{Command as Ordered, CommandReport, CommandStatus};
 use rollcall_model::ingest::Happening;
+use rollcall_pager::Now;
 use rollcall_pager::mirror::{Learned, Mirror, MirrorDelta, Unread};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -51,7 +56,7 @@ const MAX_REPORTS: usize = 1_000;
 const AWAY: &str = "the box is away, or was not read yet";
 const LATE: &str = "the box was not read in the command's time";
 /// How often the boxes are looked after.
-const TICK: Duration = Duration::from_millis(250);
+pub const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
 const SPREAD: Duration = Duration::from_secs(10);
 const FEW_BOXES: usize = 8;
@@ -118,6 +123,8 @@ pub struct MirroredBox {
     /// Not before, after the spool could not be written.
     store_at: Time,
     pub health: SharedHealth,
+    /// For pauses that are not those of all boxes.
+    rng: StdRng,
 }
 
 /// A reading of both lists.
@@ -142,6 +149,8 @@ pub struct Mirrors {
     jobs: SyncSender<Job>,
     metrics: Arc<Metrics>,
     next_tag: u64,
+    /// The wall's clock at what is looked at now.
+    utc: OffsetDateTime,
     reports: VecDeque<Box<CommandReport>>,
 }
 
@@ -172,6 +181,7 @@ impl MirroredBox {
             is_storing: false,
             store_at: Duration::ZERO,
             health,
+            rng: StdRng::from_seed([0; 32]),
         }
     }
 
@@ -196,7 +206,7 @@ impl MirroredBox {
 
     /// The box gave no answer, or none of use: tried again later, and said once.
     fn put_off(&mut self, now: Time, why: String) {
-        self.due = now + self.pause.mul_f64(rand::rng().random_range(0.75..1.25));
+        self.due = now + self.pause.mul_f64(self.rng.random_range(0.75..1.25));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         if self.health.turned_bad(why.clone()) {
             tracing::warn!(transmitter = %self.name, address = %self.address, reason = %why, "the box cannot be followed; trying on");
@@ -218,11 +228,21 @@ impl MirroredBox {
 }
 
 impl Mirrors {
-    pub fn new(mut boxes: Vec<MirroredBox>, jobs: SyncSender<Job>, metrics: Arc<Metrics>) -> Self {
+    /// Mirrors of boxes, which nobody was asked about yet. `seed` must be unpredictable, but in tests.
+    pub fn new(
+        mut boxes: Vec<MirroredBox>,
+        jobs: SyncSender<Job>,
+        metrics: Arc<Metrics>,
+        seed: [u8; 32],
+    ) -> Self {
+        let mut rng = StdRng::from_seed(seed);
         // After a start of the relay, all at once would be a storm.
         let is_few = boxes.len() <= FEW_BOXES;
-        for held in boxes.iter_mut().filter(|_| !is_few) {
-            held.due = SPREAD.mul_f64(rand::rng().random::<f64>());
+        for held in &mut boxes {
+            held.rng = StdRng::from_rng(&mut rng);
+            if !is_few {
+                held.due = SPREAD.mul_f64(rng.random::<f64>());
+            }
         }
         Self {
             boxes,
@@ -230,6 +250,7 @@ impl Mirrors {
             jobs,
             metrics,
             next_tag: 0,
+            utc: OffsetDateTime::UNIX_EPOCH,
             reports: VecDeque::new(),
         }
     }
@@ -250,6 +271,7 @@ impl Mirrors {
                 // One that has been restarted knows nothing of our session.
                 endpoint.disconnect(held.address);
                 held.observation = None;
+                // Not by its sequence alone: it may be another box by now.
                 held.must_read = true;
                 let why = format!("nothing was heard of it for {} s", held.silence.as_secs());
                 held.put_off(now, why);
@@ -330,9 +352,11 @@ impl Mirrors {
         let held = &mut self.boxes[place];
         held.heard = now;
         let is_reading = held.reading.is_some();
-        let heard = held
-            .mirror
-            .notification(&response.payload, OffsetDateTime::now_utc());
+        if held.must_read {
+            // Learned now and not stored, it would be no news to the reading.
+            held.mirror.begin_reading();
+        }
+        let heard = held.mirror.notification(&response.payload, self.utc);
         if heard.is_rubbish {
             held.put_off(now, "it tells what is no JSON".to_owned());
             held.must_read = true;
@@ -499,7 +523,7 @@ impl Mirrors {
             ..Call::new(request.code, "")
         };
         let id = endpoint.call(now, held.address, call);
-        let left = (command.expires - OffsetDateTime::now_utc()).unsigned_abs();
+        let left = (command.expires - self.utc).unsigned_abs();
         self.errands
             .insert(id, Errand::Order(command.id, now + left));
     }
@@ -537,10 +561,7 @@ impl Mirrors {
             return;
         };
         let insist = reading.tries >= MAX_READINGS;
-        match held
-            .mirror
-            .read(&active, &body, OffsetDateTime::now_utc(), insist)
-        {
+        match held.mirror.read(&active, &body, self.utc, insist) {
             Ok(heard) => {
                 held.must_read = heard.must_read;
                 held.all_is_well();
@@ -590,12 +611,11 @@ impl Mirrors {
         let id = endpoint.call(now, self.boxes[place].address, call);
         self.errands.insert(id, Errand::Pass(answer));
     }
-}
 
-impl App for Mirrors {
-    type Command = Command;
-
-    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
+    /// Something came from a box.
+    pub fn hear(&mut self, endpoint: &mut Endpoint, now: Now, event: Event) {
+        self.utc = now.utc;
+        let now = now.monotonic;
         match event {
             Event::Notified(call, response, receipt) => {
                 if let Some(Errand::Observe(place)) = self.errands.get(&call) {
@@ -612,7 +632,10 @@ impl App for Mirrors {
         }
     }
 
-    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
+    /// Something came from elsewhere in the relay, or it is time.
+    pub fn obey(&mut self, endpoint: &mut Endpoint, now: Now, command: Command) {
+        self.utc = now.utc;
+        let now = now.monotonic;
         match command {
             Command::Tick => {
                 self.expire(endpoint, now);
@@ -634,5 +657,25 @@ impl App for Mirrors {
                 answer,
             } => self.pass(endpoint, now, place, request, answer),
         }
+    }
+}
+
+impl App for Mirrors {
+    type Command = Command;
+
+    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
+        self.hear(endpoint, at(now), event);
+    }
+
+    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
+        self.obey(endpoint, at(now), command);
+    }
+}
+
+/// A moment by the endpoint's clock, with the wall's.
+fn at(now: Time) -> Now {
+    Now {
+        utc: OffsetDateTime::now_utc(),
+        monotonic: now,
     }
 }

@@ -160,7 +160,7 @@ fn start_sort(
         loops.insert(mirrored.name.clone(), sender.clone());
         held.push(mirrored);
     }
-    let app = Mirrors::new(held, jobs.clone(), metrics.clone());
+    let app = Mirrors::new(held, jobs.clone(), metrics.clone(), rand::random());
     let driver = Driver::new(socket, rollcall_coap::Config::default(), app, commands);
     let mut driver = driver.context("start the mirrors")?;
     if !peers.is_empty() {

@@ -145,7 +145,7 @@ impl Writer {
                 self.look_at_disk();
             }
             let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
-            self.step(jobs);
+            self.step(self.clock.now(), jobs);
             if stops {
                 return;
             }
@@ -163,7 +163,7 @@ impl Writer {
     }
 
     /// Does a group of jobs in one transaction.
-    fn step(&mut self, jobs: Vec<Job>) {
+    pub fn step(&mut self, now: Now, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
         let is_last = jobs.iter().any(|job| matches!(job, Job::Stop));
         // Whatever comes of the transaction, what was learned and reported is not lost.
@@ -176,7 +176,7 @@ impl Writer {
             }
         }
         let reports = self.reports.take_due(is_last);
-        match self.commit(others, &learnt, &reports) {
+        match self.commit(now, others, &learnt, &reports) {
             Ok(outcome) => {
                 self.reports.written(&reports);
                 self.tell(outcome);
@@ -215,11 +215,11 @@ impl Writer {
 
     fn commit(
         &mut self,
+        now: Now,
         jobs: Vec<Job>,
         learnt: &[Box<Learnt>],
         reports: &[CommandReport],
     ) -> Result<Outcome> {
-        let now = self.clock.now();
         let queue = self.queue.clone();
         let tx = self
             .spool
@@ -414,7 +414,8 @@ fn store(
 /// Writes what was learned of a box, and its events.
 fn learn(tx: &Transaction<'_>, spool: Uuid, learnt: &Learnt, moved: &mut Moved) -> Result<()> {
     let (name, delta) = (&learnt.name, &learnt.delta);
-    let is_news = !delta.put.is_empty() || !delta.gone.is_empty() || !learnt.events.is_empty();
+    let is_changed = !delta.put.is_empty() || !delta.gone.is_empty();
+    let is_news = is_changed || delta.is_ahead || !learnt.events.is_empty();
     if !is_news {
         // A ping: when a box was last heard of is not worth a write.
         return Ok(());
