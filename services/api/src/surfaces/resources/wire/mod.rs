@@ -3,6 +3,7 @@
 
 mod attachment;
 mod command;
+mod connection;
 mod event;
 mod project;
 mod relay;
@@ -11,6 +12,9 @@ mod session;
 
 pub use attachment::AttachmentResource;
 pub use command::{CommandResource, NewSession, SessionAction};
+pub use connection::{
+    BrokerSessionAttributes, ProxySessionAttributes, SessionBackend, SessionSubscription,
+};
 pub use event::EventResource;
 pub use project::ProjectResource;
 pub use relay::RelayResource;
