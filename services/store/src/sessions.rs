@@ -95,7 +95,7 @@ pub mod columns {
 pub(crate) const SOURCE: Source = Source {
     table: "sessions",
     columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
-              received_at, received_from, deleted, points, number, facts, revision",
+              received_at, received_from, deleted, points, number, inflight, queue_depth, idle_since, facts, revision",
     footprint: "footprint",
 };
 
