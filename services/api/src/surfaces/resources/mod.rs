@@ -29,8 +29,8 @@ use crate::auth;
 use crate::surfaces::ingest;
 
 pub use wire::{
-    BrokerSessionAttributes, FormAttributes, PagerAttributes, ProxySessionAttributes,
-    SessionBackend, SessionSubscription,
+    BrokerNodeFigures, BrokerSessionAttributes, FormAttributes, PagerAttributes,
+    ProxySessionAttributes, SessionBackend, SessionSubscription,
 };
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {

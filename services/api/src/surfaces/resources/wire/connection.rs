@@ -174,3 +174,125 @@ fn seconds(idle: time::Duration) -> f64 {
     let milliseconds = (idle.as_seconds_f64() * 1_000.0).round();
     milliseconds.max(0.0) / 1_000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rollcall_model::connection::MEMBERS;
+    use serde_json::{Value, json};
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-21 10:00 UTC);
+
+    /// A session of whom everything is known that anybody may know.
+    fn whole(kind: &str) -> Value {
+        let mut connection = json!({
+            "presence": "connected", "state": "running", "client_id": "a", "protocol": "p", "vhost": "/", "node": "n",
+            "port": 1, "database": "d", "cipher": "c", "connected_at": "2026-11-21T09:00:00Z",
+            "disconnected_at": "2026-11-21T08:00:00Z", "idle_since": "2026-11-21T09:10:00Z",
+            "connects": ["2026-11-21T09:00:00Z"], "spool": "00000000-0000-0000-0000-000000000003", "sequence": 1,
+        });
+        let more = json!({
+            "clean_start": false, "expiry_seconds": 1, "receive_maximum": 1, "max_packet_size": 1, "topic_alias_max": 1,
+            "request_response": false, "request_problem": false, "has_will": false, "inflight": 1, "queue_depth": 1,
+            "subscription_count": 2, "subscriptions": [{ "filter": "a", "qos": 1 }], "backends": [{ "server": "b" }],
+        });
+        for (name, value) in more.as_object().expect("an object") {
+            connection[name] = value.clone();
+        }
+        json!({
+            "org": "00000000-0000-0000-0000-000000000001", "id": "00000000-0000-0000-0000-000000000002", "project": 1,
+            "service": "s", "kind": kind, "source_id": "a", "unit_id": "", "label": "l", "user": "u", "remote": "r",
+            "created_at": "2026-11-21T09:00:00Z", "saved_at": "2026-11-21T09:30:00Z",
+            "received_at": "2026-11-21T09:30:01Z", "received_from": "k", "deleted": false, "points": {}, "revision": 1,
+            "connection": connection,
+        })
+    }
+
+    /// Another value in its place.
+    fn other(value: &Value) -> Value {
+        match value {
+            Value::Bool(flag) => json!(!flag),
+            Value::Number(number) => json!(number.as_u64().unwrap_or_default() + 1),
+            Value::String(text) if text.starts_with("2026") => json!("2026-11-21T07:00:00Z"),
+            Value::String(text) if text == "connected" => json!("gone"),
+            Value::String(text) => json!(format!("{text}{text}")),
+            Value::Array(items) => items.iter().chain(items).cloned().collect(),
+            _ => panic!("{value}"),
+        }
+    }
+
+    fn shown(session: &Session) -> Value {
+        serde_json::to_value(SessionAttributes::of(session, NOW)).expect("JSON")
+    }
+
+    fn read(session: &Value) -> Session {
+        serde_json::from_value(session.clone()).expect("a session")
+    }
+
+    /// What differs in the attributes and is to be named.
+    fn differing(one: &Value, two: &Value) -> BTreeSet<String> {
+        let names = |of: &Value| -> BTreeSet<String> {
+            of.as_object()
+                .into_iter()
+                .flat_map(|o| o.keys().cloned())
+                .collect()
+        };
+        let mut names = &names(one) | &names(two);
+        names.retain(|name| one.get(name) != two.get(name));
+        // Those that always differ, and another spelling of `started`.
+        for name in ["revision", "updated", "received_from", "connected"] {
+            names.remove(name);
+        }
+        names.into_iter().map(|name| format!("/{name}")).collect()
+    }
+
+    #[test]
+    fn an_event_names_what_differs_in_the_attributes() {
+        for kind in ["mqtt", "amqp", "proxy"] {
+            let before = whole(kind);
+            let own = before.as_object().expect("an object").keys();
+            let facts = before["connection"].as_object().expect("an object").keys();
+            let pointers = own
+                .filter(|name| {
+                    !["org", "id", "project", "kind", "connection", "points"]
+                        .contains(&name.as_str())
+                })
+                .map(|name| format!("/{name}"))
+                .chain(
+                    facts
+                        .filter(|name| *name != "spool")
+                        .map(|name| format!("/connection/{name}")),
+                );
+            let mut named = 0;
+            for pointer in pointers {
+                let mut after = before.clone();
+                let member = after.pointer_mut(&pointer).expect("it is there");
+                *member = other(member);
+                for (one, two) in [(&before, &after), (&after, &before)] {
+                    let (one, two) = (read(one), read(two));
+                    let changed: BTreeSet<String> =
+                        two.changed_since(Some(&one)).into_iter().collect();
+                    assert_eq!(
+                        changed,
+                        differing(&shown(&one), &shown(&two)),
+                        "{kind}: {pointer}"
+                    );
+                    named += changed.len();
+                }
+            }
+            assert!(named > 60, "{kind}: {named}");
+        }
+    }
+
+    #[test]
+    fn what_sources_may_know_is_called_as_in_the_attributes() {
+        let shown = shown(&read(&whole("mqtt")));
+        for name in MEMBERS {
+            assert!(shown.get(name).is_some(), "{name}");
+        }
+    }
+}
