@@ -123,85 +123,45 @@ mod tests {
 
     #[test]
     fn no_report_fills_a_row() {
-        let node = |id: &str| BrokerNode {
-            id: id.to_owned(),
-            address: None,
-            healthy: true,
-            leader: None,
-            uptime_seconds: None,
-        };
-        let broker = |broker: BrokerReport| WatchReport {
-            broker: Some(broker),
-            ..report()
-        };
-        let long = "x".repeat(MAX_NAME_BYTES + 1);
-        let cases = [
-            ("source", WatchReport::default()),
-            (
-                "version",
-                WatchReport {
-                    version: Some(long.clone()),
-                    ..report()
-                },
-            ),
-            (
-                "state",
-                WatchReport {
-                    state: Some("a\0b".to_owned()),
-                    ..report()
-                },
-            ),
-            (
-                "trouble",
-                WatchReport {
-                    trouble: Some("x".repeat(1_001)),
-                    ..report()
-                },
-            ),
-            (
-                "knows",
-                WatchReport {
-                    knows: vec!["user".to_owned(); MAX_KNOWS + 1],
-                    ..report()
-                },
-            ),
-            (
-                "seen",
-                WatchReport {
-                    seen: Some(datetime!(1800-01-01 00:00 UTC)),
-                    ..report()
-                },
-            ),
-            (
-                "broker.nodes ",
-                broker(BrokerReport {
-                    nodes: vec![node("n"); MAX_NODES + 1],
-                    ..BrokerReport::default()
-                }),
-            ),
-            (
-                "broker.nodes[].id",
-                broker(BrokerReport {
-                    nodes: vec![node(&long)],
-                    ..BrokerReport::default()
-                }),
-            ),
-            (
-                "broker.bytes_sent",
-                broker(BrokerReport {
-                    bytes_sent: Some(u64::MAX),
-                    ..BrokerReport::default()
-                }),
-            ),
-            (
-                "broker.uptime_seconds",
-                broker(BrokerReport {
-                    uptime_seconds: Some(-1.0),
-                    ..BrokerReport::default()
-                }),
-            ),
+        fn node(id: &str) -> BrokerNode {
+            BrokerNode {
+                id: id.to_owned(),
+                address: None,
+                healthy: true,
+                leader: None,
+                uptime_seconds: None,
+            }
+        }
+        fn broker(report: &mut WatchReport) -> &mut BrokerReport {
+            report.broker.get_or_insert_default()
+        }
+        type Case = (&'static str, fn(&mut WatchReport));
+        let cases: [Case; 9] = [
+            ("source", |report| report.source.clear()),
+            ("version", |report| report.version = Some("x".repeat(201))),
+            ("state", |report| report.state = Some("a\0b".to_owned())),
+            ("trouble", |report| {
+                report.trouble = Some("x".repeat(1_001));
+            }),
+            ("knows", |report| {
+                report.knows = vec!["user".to_owned(); MAX_KNOWS + 1];
+            }),
+            ("seen", |report| {
+                report.seen = Some(datetime!(1800-01-01 00:00 UTC));
+            }),
+            ("broker.nodes ", |report| {
+                broker(report).nodes = vec![node("n"); MAX_NODES + 1];
+            }),
+            ("broker.nodes[].id", |report| {
+                broker(report).nodes = vec![node(&"x".repeat(201))];
+            }),
+            ("broker.bytes_sent", |report| {
+                broker(report).bytes_sent = Some(u64::MAX);
+            }),
         ];
-        for (member, report) in cases {
+        for (member, change) in cases {
+            let mut report = report();
+            change(&mut report);
             let error = report.read().expect_err(member).to_string();
             assert!(error.starts_with(&format!("watch.{member}")), "{error}");
         }
