@@ -109,7 +109,8 @@ async fn run(cli: Cli) -> Result<()> {
             let config = Config::read(&config)?;
             let services: Vec<String> =
                 config.transmitters.iter().map(|t| t.name.clone()).collect();
-            let saved = spool::recover(&config.data_dir, config.spool.max_mib << 20, &services)?;
+            let saved =
+                spool::recover(&config.data_dir, config.spool.max_mib << 20, &services, &[])?;
             print(&format!(
                 "saved         {} transmitters, {} sessions, {} events that wait\nkept          {}\n",
                 saved.transmitters,

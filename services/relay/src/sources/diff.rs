@@ -284,13 +284,17 @@ impl Moment {
 
 impl Step {
     /// The event; `before` is what was last told of the session. Nothing where nothing was told of one that is no more.
-    pub fn happening(self, before: Option<&ConnectionSession>) -> Option<Happening> {
+    pub fn happening(&self, before: Option<&ConnectionSession>) -> Option<Happening> {
         let ended = |presence| before.map(|before| Box::new(end(before, presence)));
         let happening = match self {
-            Self::Connected(connection) => Happening::Connected { connection },
-            Self::Disconnected(connection) => Happening::Disconnected { connection },
+            Self::Connected(connection) => Happening::Connected {
+                connection: connection.clone(),
+            },
+            Self::Disconnected(connection) => Happening::Disconnected {
+                connection: connection.clone(),
+            },
             Self::Updated(connection) => Happening::Updated {
-                subject: Subject::Connection(connection),
+                subject: Subject::Connection(connection.clone()),
             },
             Self::TakenOver => {
                 let is_kept = before.is_some_and(is_kept);
@@ -311,6 +315,11 @@ impl Step {
             },
         };
         Some(happening)
+    }
+
+    /// Whether its event tells what was last told of the session.
+    pub fn is_of_before(&self) -> bool {
+        matches!(self, Self::TakenOver | Self::Left | Self::Removed)
     }
 
     /// Whether the session is no more after it.

@@ -3,7 +3,7 @@
 //!
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
-mod diff;
+pub mod diff;
 
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
