@@ -3,6 +3,9 @@
 //!
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
+mod http;
+mod secret;
+
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
 
