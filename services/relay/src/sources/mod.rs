@@ -4,6 +4,7 @@
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
 mod http;
+pub mod pgbouncer;
 mod secret;
 
 use rollcall_model::ServiceKind;
