@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
+use std::{iter, vec};
 
 use rollcall_model::ingest::{ConnectionKind, ConnectionSession, Happening, Presence, Subject};
 use time::{Duration, OffsetDateTime};
@@ -38,18 +39,10 @@ pub struct Moment {
     pub previous: Option<OffsetDateTime>,
     /// How often what moves all the time is told of one session.
     pub every: Duration,
-    /// Tell all again: some of what was told was lost.
-    pub again: Again,
-}
-
-/// What is told again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
-    Nothing,
-    /// What was told never arrived.
-    All,
+    /// Some of what was told was lost: all that was told before is told again.
+    pub again: Option<OffsetDateTime>,
     /// Nor is it known who was told of: who connected before is no news.
-    Unsure,
+    pub is_unsure: bool,
 }
 
 /// What there is to tell of one session: one to three events in their order, which are stored together.
@@ -92,7 +85,7 @@ impl Memory {
 
     /// What the picture of a service has that was not told. Where the source has the service no longer, it has none of its
     /// sessions.
-    pub fn compare(&self, seen: Option<SeenService>, name: &Arc<str>, at: Moment) -> Vec<Change> {
+    pub fn compare(&self, seen: Option<SeenService>, name: &Arc<str>, at: Moment) -> Differences {
         let connections = seen.map(|seen| seen.connections).unwrap_or_default();
         let mut present = HashSet::with_capacity(connections.len());
         // A picture has each once; where it does not, the first counts.
@@ -102,26 +95,14 @@ impl Memory {
                 held.facts.presence != Presence::Gone && present.insert(held.source_id.as_str())
             })
             .collect();
-        let mut changes = self.left(&present, name, at.now);
+        let left = self.left(&present, name, at.now);
         drop(present);
-        for (mut session, _) in connections
-            .into_iter()
-            .zip(counts)
-            .filter(|(_, counts)| *counts)
-        {
-            let after = Told::of(&mut session, Some(at.now));
-            let told = self.sessions.get(session.source_id.as_str());
-            if told.is_some_and(|told| told.stands(&after, at)) {
-                continue;
-            }
-            changes.push(Change {
-                service: name.clone(),
-                source_id: session.source_id.as_str().into(),
-                steps: steps(told, Box::new(session), at),
-                after: Some(after),
-            });
+        Differences {
+            name: name.clone(),
+            at,
+            left: left.into_iter(),
+            connections: connections.into_iter().zip(counts),
         }
-        changes
     }
 
     /// Those that the source has no longer.
@@ -157,6 +138,47 @@ impl Memory {
     }
 }
 
+/// What a picture of a service has to tell. Found while it is told: not all of it is in memory twice.
+#[derive(Debug)]
+pub struct Differences {
+    name: Arc<str>,
+    at: Moment,
+    left: vec::IntoIter<Change>,
+    connections: iter::Zip<vec::IntoIter<ConnectionSession>, vec::IntoIter<bool>>,
+}
+
+impl Differences {
+    pub fn service(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells nothing again for now. Says whether it would have.
+    pub fn hold_back(&mut self) -> bool {
+        self.at.again.take().is_some()
+    }
+
+    /// The next change; `memory` is of all that were told before.
+    pub fn next(&mut self, memory: &Memory) -> Option<Change> {
+        if let Some(change) = self.left.next() {
+            return Some(change);
+        }
+        for (mut session, counts) in self.connections.by_ref() {
+            let told = memory.sessions.get(session.source_id.as_str());
+            let after = Told::of(&mut session, Some(self.at.now));
+            if !counts || told.is_some_and(|told| told.stands(&after, self.at)) {
+                continue;
+            }
+            return Some(Change {
+                service: self.name.clone(),
+                source_id: session.source_id.as_str().into(),
+                steps: steps(told, Box::new(session), self.at),
+                after: Some(after),
+            });
+        }
+        None
+    }
+}
+
 impl Told {
     fn of(session: &mut ConnectionSession, at: Option<OffsetDateTime>) -> Self {
         let facts = &mut session.facts;
@@ -178,7 +200,8 @@ impl Told {
 
     /// Whether there is nothing to tell, or not yet.
     fn stands(&self, now: &Self, at: Moment) -> bool {
-        if at.again != Again::Nothing || self.facts != now.facts {
+        let is_lost = |since| self.at.is_none_or(|told| told < since);
+        if self.facts != now.facts || at.again.is_some_and(is_lost) {
             return false;
         }
         let has_moved = self.counts != now.counts || self.is_idle_otherwise(now, at.every);
@@ -228,7 +251,7 @@ fn steps(
     let is_new_connection = told.as_ref().is_some_and(is_other);
     let was = told.map(|told| told.presence);
     match (was, presence) {
-        (None, Presence::Connected) if at.again == Again::Unsure && !at.is_recent(connected_at) => {
+        (None, Presence::Connected) if at.is_unsure && !at.is_recent(connected_at) => {
             vec![(at.now, Step::Updated(session))]
         }
         (None | Some(Presence::Disconnected), Presence::Connected) => {

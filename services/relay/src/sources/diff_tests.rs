@@ -39,7 +39,8 @@ fn moment(now: i64, previous: Option<i64>) -> Moment {
         now: START + Duration::seconds(now),
         previous: previous.map(|at| START + Duration::seconds(at)),
         every: EVERY,
-        again: Again::Nothing,
+        again: None,
+        is_unsure: false,
     }
 }
 
@@ -58,7 +59,8 @@ impl Reader {
     fn take(&mut self, connections: Vec<ConnectionSession>, at: Moment) {
         self.told.clear();
         let name: Arc<str> = "b".into();
-        for mut change in self.memory.compare(seen(connections), &name, at) {
+        let mut differences = self.memory.compare(seen(connections), &name, at);
+        while let Some(mut change) = differences.next(&self.memory) {
             let id = change.source_id.to_string();
             for (at, step) in std::mem::take(&mut change.steps) {
                 let is_end = step.is_end();
@@ -192,28 +194,29 @@ fn what_moves_all_the_time_is_told_seldom_unless_something_else_is() {
 fn after_a_loss_everything_is_told_again_and_who_was_there_before_does_not_connect() {
     let mut reader = Reader::default();
     reader.take(vec![client("a", 0)], moment(0, None));
-    let again = |again, now, previous| Moment {
-        again,
+    let again = |now, previous| Moment {
+        again: Some(START + Duration::seconds(10)),
         ..moment(now, previous)
     };
-    reader.take(
-        vec![client("a", 0), client("b", -1)],
-        again(Again::All, 10, Some(0)),
-    );
+    let two = vec![client("a", 0), client("b", -1)];
+    reader.take(two.clone(), again(10, Some(0)));
     assert_eq!(reader.words(), ["updated", "connected"]);
+    reader.take(two, again(15, Some(10)));
+    assert_eq!(reader.words(), [""; 0], "they were told again already");
+    let unsure = Moment {
+        is_unsure: true,
+        ..moment(20, Some(15))
+    };
     reader.take(
         vec![
             client("a", 0),
             client("b", -1),
             client("c", 2),
-            client("d", 12),
+            client("d", 17),
         ],
-        again(Again::Unsure, 20, Some(10)),
+        unsure,
     );
-    assert_eq!(
-        reader.words(),
-        ["updated", "updated", "updated", "connected"]
-    );
+    assert_eq!(reader.words(), ["updated", "connected"]);
 }
 
 /// What may happen between two pictures.

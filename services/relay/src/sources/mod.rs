@@ -4,7 +4,15 @@
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
 pub mod diff;
+mod http;
+pub mod pgbouncer;
+pub mod poll;
+mod secret;
+pub mod state;
 
+use std::time::Duration;
+
+use anyhow::Result;
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
 
@@ -31,4 +39,78 @@ pub struct SeenService {
     pub broker: Option<BrokerReport>,
     /// Every session that the source has, by its name there; each once.
     pub connections: Vec<ConnectionSession>,
+}
+
+/// Everything that the configuration says of sources.
+#[derive(Clone, Debug)]
+pub enum SourceConfig<'a> {
+    Pgbouncer(&'a pgbouncer::Config),
+}
+
+/// Something that is asked for pictures.
+pub enum Source {
+    Pgbouncer(pgbouncer::Pgbouncer),
+    /// What a test hands in.
+    #[cfg(test)]
+    Feed(tokio::sync::mpsc::Receiver<Result<Snapshot>>),
+}
+
+impl SourceConfig<'_> {
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Pgbouncer(config) => config.check(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pgbouncer(config) => &config.name,
+        }
+    }
+
+    /// What it is, without credentials.
+    pub fn about(&self) -> state::About {
+        let (what, address, knows, is_broker) = match self {
+            Self::Pgbouncer(config) => {
+                let (host, port) = (&config.host, config.port);
+                let address = format!("{host}:{port}");
+                ("pgbouncer", address, pgbouncer::KNOWS, false)
+            }
+        };
+        state::About {
+            name: self.name().to_owned(),
+            what,
+            address,
+            knows,
+            is_broker,
+        }
+    }
+
+    /// How often it is asked, and how long it may take over one request.
+    pub fn times(&self) -> (Duration, Duration) {
+        let (every, timeout) = match self {
+            Self::Pgbouncer(config) => (config.poll_seconds, config.timeout_seconds),
+        };
+        (Duration::from_secs(every), Duration::from_secs(timeout))
+    }
+
+    pub fn open(&self) -> Result<Source> {
+        Ok(match self {
+            Self::Pgbouncer(config) => Source::Pgbouncer(pgbouncer::Pgbouncer::new(config)?),
+        })
+    }
+}
+
+impl Source {
+    /// Everything that the source tells now, or why not.
+    pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        match self {
+            Self::Pgbouncer(source) => source.snapshot().await,
+            #[cfg(test)]
+            Self::Feed(feed) => match feed.recv().await {
+                Some(picture) => picture,
+                None => std::future::pending().await,
+            },
+        }
+    }
 }
