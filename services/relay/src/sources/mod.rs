@@ -4,8 +4,10 @@
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
 mod http;
+pub mod maxscale;
 pub mod pgbouncer;
 mod secret;
+mod zone;
 
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};

@@ -10,7 +10,7 @@ use rollcall_model::connection::MAX_ID_BYTES;
 use rollcall_model::ingest::{Backend, ConnectionFacts, ConnectionKind, ConnectionSession};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
-use crate::sources::{SeenService, Snapshot};
+use crate::sources::{SeenService, Snapshot, zone};
 
 /// The console itself, as PgBouncer lists it among the databases.
 const CONSOLE: &str = "pgbouncer";
@@ -417,10 +417,10 @@ fn date_time(date: &str, time: &str) -> Option<PrimitiveDateTime> {
 }
 
 /// What a zone's name says by itself. `CET` says nothing: `CST` is at home in three places.
-fn named(zone: &str) -> Option<UtcOffset> {
-    match zone {
+fn named(name: &str) -> Option<UtcOffset> {
+    match name {
         "UTC" | "GMT" => Some(UtcOffset::UTC),
-        _ => offset(zone),
+        _ => zone::offset(name),
     }
 }
 
@@ -432,23 +432,4 @@ fn nearest_offset(ahead: Duration) -> Option<UtcOffset> {
     };
     let seconds = (ahead.whole_seconds() + half) / QUARTER * QUARTER;
     UtcOffset::from_whole_seconds(i32::try_from(seconds).ok()?).ok()
-}
-
-/// `+01:00`, `-0330`, `+03`.
-pub fn offset(text: &str) -> Option<UtcOffset> {
-    let (sign, digits) = match text.as_bytes().first()? {
-        b'+' => (1, &text[1..]),
-        b'-' => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits = digits.replace(':', "");
-    let is_plain = [2, 4].contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    let number: i8 = is_plain.then(|| digits[..2].parse().ok())??;
-    let minutes: i8 = digits
-        .get(2..)
-        .filter(|rest| !rest.is_empty())
-        .map_or(Some(0), |rest| rest.parse().ok())?;
-    (number <= 15 && minutes < 60)
-        .then(|| UtcOffset::from_hms(sign * number, sign * minutes, 0).ok())
-        .flatten()
 }
