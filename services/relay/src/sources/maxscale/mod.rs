@@ -42,7 +42,7 @@ const MAX_BODY_BYTES: usize = 256 << 20;
 /// Sessions of one MaxScale, at most.
 const MAX_SESSIONS: usize = 500_000;
 /// Sessions that are asked for one by one, since they were not in the pages any more.
-const MAX_MISSED: usize = 1_000;
+const MAX_MISSED: usize = 200;
 
 /// A MaxScale that the relay watches.
 #[derive(Clone, Debug, Deserialize)]
