@@ -75,7 +75,7 @@ impl fmt::Display for Refused {
             write!(f, " ({})", self.reason)?;
         }
         f.write_str(match self.status {
-            300..400 => {
+            300..=399 => {
                 ": it points elsewhere, which is not followed; set `url` to where the API is"
             }
             401 => ": check the user and the password or token",

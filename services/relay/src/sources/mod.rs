@@ -3,7 +3,9 @@
 //!
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
+mod bounds;
 mod http;
+pub mod rabbitmq;
 mod secret;
 
 use rollcall_model::ServiceKind;
