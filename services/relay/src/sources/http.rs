@@ -250,7 +250,12 @@ async fn refused(url: &Url, mut response: Response) -> Refused {
     }
     Refused {
         status,
-        url: url.to_string(),
+        url: url
+            .as_str()
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         reason: reason(&body),
     }
 }

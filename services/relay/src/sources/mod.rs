@@ -4,6 +4,7 @@
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
 mod bounds;
+pub mod fluxmq;
 mod http;
 pub mod rabbitmq;
 mod secret;

@@ -247,7 +247,7 @@ fn in_vhost(error: anyhow::Error, vhost: &str) -> anyhow::Error {
     match error.downcast_ref::<Refused>().map(|refused| refused.status) {
         Some(401 | 403) => error.context(format!(
             "the user has no permission in vhost `{vhost}`, so RabbitMQ shows it none of its queues: run `rabbitmqctl \
-             set_permissions -p {vhost} <user> '^$' '^$' '^$'`, or watch one vhost alone with `vhost`"
+             set_permissions -p '{vhost}' <user> '^$' '^$' '^$'`, or watch one vhost alone with `vhost`"
         )),
         Some(404) => error.context(format!("there is no vhost `{vhost}`")),
         _ => error,
