@@ -3,9 +3,12 @@
 //!
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
+mod bounds;
+pub mod fluxmq;
 mod http;
 pub mod maxscale;
 pub mod pgbouncer;
+pub mod rabbitmq;
 mod secret;
 mod zone;
 

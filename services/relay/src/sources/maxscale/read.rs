@@ -13,7 +13,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime, UtcOffset};
 
-use crate::sources::{SeenService, Snapshot};
+use crate::sources::{SeenService, Snapshot, bounds};
 
 /// Sessions of MaxScale itself, and such as are no more, though they are listed.
 const NO_CLIENTS: &[&str] = &[
@@ -220,8 +220,7 @@ impl Picture {
         }
         let related = session.relationships.services;
         let service = related.and_then(|related| related.data.into_iter().next());
-        let Some(service) = service.filter(|_| (1..=MAX_ID_BYTES).contains(&session.id.len()))
-        else {
+        let Some(service) = service else {
             self.left_out += 1;
             return;
         };
@@ -243,7 +242,7 @@ impl Picture {
         });
         // Exactly nothing stands for a query that runs.
         let idle = told.idle.filter(|idle| *idle > 0.0).and_then(seconds);
-        seen.connections.push(ConnectionSession {
+        let session = bounds::fit(ConnectionSession {
             source_id: session.id,
             kind: ConnectionKind::Proxy,
             label,
@@ -261,6 +260,10 @@ impl Picture {
                 ..ConnectionFacts::default()
             },
         });
+        match session {
+            Some(session) => seen.connections.push(session),
+            None => self.left_out += 1,
+        }
     }
 
     fn backends(&mut self, mut connections: Vec<Connection>) -> Vec<Backend> {
@@ -270,7 +273,7 @@ impl Picture {
         }
         let known = connections.into_iter().filter_map(|held| {
             Some(Backend {
-                server: held.server.and_then(filled)?,
+                server: held.server.filter(|server| bounds::is_id(server))?,
                 id: held.connection_id.map(|id| id.to_string()),
                 state: None,
                 cipher: held.cipher.and_then(filled),

@@ -10,7 +10,7 @@ use rollcall_model::connection::MAX_ID_BYTES;
 use rollcall_model::ingest::{Backend, ConnectionFacts, ConnectionKind, ConnectionSession};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
-use crate::sources::{SeenService, Snapshot, zone};
+use crate::sources::{SeenService, Snapshot, bounds, zone};
 
 /// The console itself, as PgBouncer lists it among the databases.
 const CONSOLE: &str = "pgbouncer";
@@ -38,8 +38,7 @@ impl<'a> Row<'a> {
     /// A value as text, whatever its bytes; nothing where the column is missing, or empty.
     fn text(&self, name: &str) -> Option<String> {
         let (_, value) = self.values.iter().find(|(column, _)| *column == name)?;
-        // The store's texts have no U+0000, nor has any that PgBouncer knows.
-        (!value.is_empty()).then(|| String::from_utf8_lossy(value).replace('\0', ""))
+        (!value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
     }
 
     fn needed(&self, name: &str) -> Result<String> {
@@ -198,11 +197,7 @@ impl Picture {
             Some(id) => id,
             None => self.name_of(row, &address, connected)?,
         };
-        let is_new = source_id.len() <= MAX_ID_BYTES && self.taken.insert(source_id.clone());
-        if !is_new {
-            self.unnamed += 1;
-            return Ok(());
-        }
+        let is_new = self.taken.insert(source_id.clone());
         let idle = self.idle(row)?;
         let facts = ConnectionFacts {
             state: Some(row.needed("state")?),
@@ -214,19 +209,23 @@ impl Picture {
             backends: self.linked(row),
             ..ConnectionFacts::default()
         };
-        self.clients.push(Client {
-            pool: (database, pool_user),
-            session: ConnectionSession {
-                source_id,
-                kind: ConnectionKind::Proxy,
-                label: row.text("application_name"),
-                user,
-                remote: Some(address),
-                facts,
-            },
-            connected,
-            idle,
+        let session = bounds::fit(ConnectionSession {
+            source_id,
+            kind: ConnectionKind::Proxy,
+            label: row.text("application_name"),
+            user,
+            remote: Some(address),
+            facts,
         });
+        match session.filter(|_| is_new) {
+            Some(session) => self.clients.push(Client {
+                pool: (database, pool_user),
+                session,
+                connected,
+                idle,
+            }),
+            None => self.unnamed += 1,
+        }
         Ok(())
     }
 
