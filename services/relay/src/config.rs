@@ -9,7 +9,7 @@ use rollcall_coap::Network;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::sources::{SourceConfig, pgbouncer};
+use crate::sources::{SourceConfig, fluxmq, maxscale, pgbouncer, rabbitmq};
 
 /// Where the configuration comes from.
 #[derive(Args, Clone, Debug)]
@@ -57,7 +57,13 @@ pub struct Config {
     pub boxes: Vec<BoxConfig>,
     #[serde(default)]
     pub watch: WatchConfig,
-    /// PgBouncers whose clients are watched.
+    /// Brokers and proxies whose clients are watched.
+    #[serde(default)]
+    pub rabbitmq: Vec<rabbitmq::Config>,
+    #[serde(default)]
+    pub fluxmq: Vec<fluxmq::Config>,
+    #[serde(default)]
+    pub maxscale: Vec<maxscale::Config>,
     #[serde(default)]
     pub pgbouncer: Vec<pgbouncer::Config>,
 }
@@ -268,7 +274,12 @@ impl Config {
 
     /// Brokers and proxies that are watched.
     pub fn sources(&self) -> Vec<SourceConfig<'_>> {
-        self.pgbouncer.iter().map(SourceConfig::Pgbouncer).collect()
+        let rabbitmq = self.rabbitmq.iter().map(SourceConfig::RabbitMq);
+        let fluxmq = self.fluxmq.iter().map(SourceConfig::FluxMq);
+        let maxscale = self.maxscale.iter().map(SourceConfig::Maxscale);
+        let pgbouncer = self.pgbouncer.iter().map(SourceConfig::Pgbouncer);
+        let brokers = rabbitmq.chain(fluxmq);
+        brokers.chain(maxscale).chain(pgbouncer).collect()
     }
 
     /// Transmitters and boxes, by their services' names.

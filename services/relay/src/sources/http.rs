@@ -75,7 +75,7 @@ impl fmt::Display for Refused {
             write!(f, " ({})", self.reason)?;
         }
         f.write_str(match self.status {
-            300..400 => {
+            300..=399 => {
                 ": it points elsewhere, which is not followed; set `url` to where the API is"
             }
             401 => ": check the user and the password or token",
@@ -250,7 +250,12 @@ async fn refused(url: &Url, mut response: Response) -> Refused {
     }
     Refused {
         status,
-        url: url.to_string(),
+        url: url
+            .as_str()
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         reason: reason(&body),
     }
 }

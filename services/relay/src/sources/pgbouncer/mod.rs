@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::console::{Console, Target};
 use self::read::Picture;
-use super::{Snapshot, secret};
+use super::{Snapshot, secret, zone};
 
 /// What the console can tell of a session; `backends` as of the moment of asking.
 pub const KNOWS: &[&str] = &[
@@ -124,16 +124,8 @@ impl Config {
     }
 
     fn utc_offset(&self) -> Result<Option<UtcOffset>> {
-        let Some(text) = &self.utc_offset else {
-            return Ok(None);
-        };
-        let offset = read::offset(text).with_context(|| {
-            format!(
-                "pgbouncer `{}`: `utc_offset` is a difference to UTC such as +01:00, not {text}",
-                self.name
-            )
-        })?;
-        Ok(Some(offset))
+        zone::configured(self.utc_offset.as_deref())
+            .with_context(|| format!("pgbouncer `{}`", self.name))
     }
 }
 

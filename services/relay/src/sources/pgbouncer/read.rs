@@ -10,7 +10,7 @@ use rollcall_model::connection::MAX_ID_BYTES;
 use rollcall_model::ingest::{Backend, ConnectionFacts, ConnectionKind, ConnectionSession};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
-use crate::sources::{SeenService, Snapshot};
+use crate::sources::{SeenService, Snapshot, bounds, zone};
 
 /// The console itself, as PgBouncer lists it among the databases.
 const CONSOLE: &str = "pgbouncer";
@@ -38,8 +38,7 @@ impl<'a> Row<'a> {
     /// A value as text, whatever its bytes; nothing where the column is missing, or empty.
     fn text(&self, name: &str) -> Option<String> {
         let (_, value) = self.values.iter().find(|(column, _)| *column == name)?;
-        // The store's texts have no U+0000, nor has any that PgBouncer knows.
-        (!value.is_empty()).then(|| String::from_utf8_lossy(value).replace('\0', ""))
+        (!value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
     }
 
     fn needed(&self, name: &str) -> Result<String> {
@@ -198,11 +197,7 @@ impl Picture {
             Some(id) => id,
             None => self.name_of(row, &address, connected)?,
         };
-        let is_new = source_id.len() <= MAX_ID_BYTES && self.taken.insert(source_id.clone());
-        if !is_new {
-            self.unnamed += 1;
-            return Ok(());
-        }
+        let is_new = self.taken.insert(source_id.clone());
         let idle = self.idle(row)?;
         let facts = ConnectionFacts {
             state: Some(row.needed("state")?),
@@ -214,19 +209,23 @@ impl Picture {
             backends: self.linked(row),
             ..ConnectionFacts::default()
         };
-        self.clients.push(Client {
-            pool: (database, pool_user),
-            session: ConnectionSession {
-                source_id,
-                kind: ConnectionKind::Proxy,
-                label: row.text("application_name"),
-                user,
-                remote: Some(address),
-                facts,
-            },
-            connected,
-            idle,
+        let session = bounds::fit(ConnectionSession {
+            source_id,
+            kind: ConnectionKind::Proxy,
+            label: row.text("application_name"),
+            user,
+            remote: Some(address),
+            facts,
         });
+        match session.filter(|_| is_new) {
+            Some(session) => self.clients.push(Client {
+                pool: (database, pool_user),
+                session,
+                connected,
+                idle,
+            }),
+            None => self.unnamed += 1,
+        }
         Ok(())
     }
 
@@ -417,10 +416,10 @@ fn date_time(date: &str, time: &str) -> Option<PrimitiveDateTime> {
 }
 
 /// What a zone's name says by itself. `CET` says nothing: `CST` is at home in three places.
-fn named(zone: &str) -> Option<UtcOffset> {
-    match zone {
+fn named(name: &str) -> Option<UtcOffset> {
+    match name {
         "UTC" | "GMT" => Some(UtcOffset::UTC),
-        _ => offset(zone),
+        _ => zone::offset(name),
     }
 }
 
@@ -432,23 +431,4 @@ fn nearest_offset(ahead: Duration) -> Option<UtcOffset> {
     };
     let seconds = (ahead.whole_seconds() + half) / QUARTER * QUARTER;
     UtcOffset::from_whole_seconds(i32::try_from(seconds).ok()?).ok()
-}
-
-/// `+01:00`, `-0330`, `+03`.
-pub fn offset(text: &str) -> Option<UtcOffset> {
-    let (sign, digits) = match text.as_bytes().first()? {
-        b'+' => (1, &text[1..]),
-        b'-' => (-1, &text[1..]),
-        _ => return None,
-    };
-    let digits = digits.replace(':', "");
-    let is_plain = [2, 4].contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    let number: i8 = is_plain.then(|| digits[..2].parse().ok())??;
-    let minutes: i8 = digits
-        .get(2..)
-        .filter(|rest| !rest.is_empty())
-        .map_or(Some(0), |rest| rest.parse().ok())?;
-    (number <= 15 && minutes < 60)
-        .then(|| UtcOffset::from_hms(sign * number, sign * minutes, 0).ok())
-        .flatten()
 }

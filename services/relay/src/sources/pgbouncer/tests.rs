@@ -137,7 +137,7 @@ fn a_time_that_cannot_be_placed_is_unknown_and_said() {
         "{trouble}"
     );
 
-    let seen = picture(&mixed, Some(read::offset("+01:00").unwrap()));
+    let seen = picture(&mixed, Some(zone::offset("+01:00").unwrap()));
     let idle = &service(&seen, "edge/other/app").connections[0];
     assert_eq!(
         idle.facts.connected_at,
@@ -150,7 +150,7 @@ fn a_time_that_cannot_be_placed_is_unknown_and_said() {
 fn a_wrong_offset_is_said() {
     let old = CLIENTS.replace(" UTC", "");
     assert_eq!(picture(&old, None).trouble, None);
-    let trouble = picture(&old, Some(read::offset("+02:00").unwrap()))
+    let trouble = picture(&old, Some(zone::offset("+02:00").unwrap()))
         .trouble
         .unwrap();
     assert!(
@@ -218,20 +218,6 @@ fn what_is_not_a_console_is_an_error_that_names_the_column() {
     let rubbish = CLIENTS.replacen("2026-11-21 10:33:59 UTC", "yesterday", 1);
     let error = feed(&mut picture, &rubbish, Picture::client).unwrap_err();
     assert!(error.to_string().contains("yesterday"), "{error}");
-}
-
-#[test]
-fn offsets_are_read_as_people_write_them() {
-    for (text, seconds) in [("+01:00", 3600), ("-0330", -12_600), ("+05", 18_000)] {
-        assert_eq!(
-            read::offset(text).unwrap().whole_seconds(),
-            seconds,
-            "{text}"
-        );
-    }
-    for text in ["", "01:00", "+1", "+99:00", "CET", "+0é", "+01:60"] {
-        assert!(read::offset(text).is_none(), "{text}");
-    }
 }
 
 #[test]
