@@ -107,9 +107,12 @@ async fn run(cli: Cli) -> Result<()> {
         Command::Simulate { args, telemetry } => simulate(&args, &telemetry).await,
         Command::Recover { config } => {
             let config = Config::read(&config)?;
-            let services: Vec<String> =
-                config.transmitters.iter().map(|t| t.name.clone()).collect();
-            let saved = spool::recover(&config.data_dir, config.spool.max_mib << 20, &services)?;
+            let saved = spool::recover(
+                &config.data_dir,
+                config.spool.max_mib << 20,
+                &config.pagers(),
+                &config.brokers(),
+            )?;
             print(&format!(
                 "saved         {} transmitters, {} sessions, {} events that wait\nkept          {}\n",
                 saved.transmitters,

@@ -7,7 +7,7 @@ mod body;
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rand::RngExt;
@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 
 use crate::forward::answer::{Answer, causes};
 use crate::metrics::Metrics;
+use crate::sources::state::{Revision, Watching};
 use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue};
 
 /// How often a relay that has nothing to send says that it is there.
@@ -70,6 +71,9 @@ pub struct Forwarder {
     pub metrics: Arc<Metrics>,
     /// Statistics that the cloud has, by service.
     pub told: Mutex<HashMap<String, PagerStatistics>>,
+    pub watching: Arc<Watching>,
+    /// What the cloud has of watched services, and since when.
+    pub told_watched: Mutex<HashMap<String, (Revision, Instant)>>,
 }
 
 /// One lane's memory.
@@ -108,7 +112,7 @@ impl Forwarder {
             let this = self.clone();
             let most = course.most;
             let look = move || {
-                let has_reports = !this.queue.reports()?.is_empty();
+                let has_reports = !this.queue.reports()?.is_empty() || this.has_news_of_sources();
                 this.queue
                     .take(lane, most)
                     .map(|batch| (batch, has_reports))
@@ -277,6 +281,10 @@ impl Forwarder {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(body.told);
+            self.told_watched
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(body.watched);
             if !body.reported.is_empty() {
                 let jobs = self.jobs.clone();
                 let _ = spawn_blocking(move || jobs.send(Job::Told(body.reported))).await;
