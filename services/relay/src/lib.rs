@@ -1,6 +1,7 @@
 //! The edge of Rollcall: hosts pager transmitters, watches brokers and proxies, keeps what happens on disk, and forwards it to
 //! the cloud whatever the network does.
 
+pub mod check;
 mod clock;
 pub mod config;
 mod forward;

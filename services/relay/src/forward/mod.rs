@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::forward::answer::{Answer, causes};
+pub(crate) use self::answer::{Answer, read as read_answer};
 use crate::metrics::Metrics;
 use crate::sources::state::{Revision, Watching};
 use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue};
@@ -268,14 +268,7 @@ impl Forwarder {
             request = request.header("content-encoding", "zstd");
         }
         let request = request.body(body.bytes);
-        let answer = match request.send().await {
-            Ok(response) => answer::read(response).await,
-            Err(error) => Answer::Away {
-                why: format!("the cloud cannot be reached: {}", causes(&error)),
-                wait: None,
-                is_locked_out: false,
-            },
-        };
+        let answer = read_answer(request.send().await).await;
         if matches!(answer, Answer::Verdicts(_)) {
             self.told
                 .lock()

@@ -24,8 +24,9 @@ pub struct Told {
     presence: Presence,
     connected_at: Option<OffsetDateTime>,
     idle_since: Option<OffsetDateTime>,
-    /// Digests of what waits, and of all else.
+    /// Digests of what waits, of its subscriptions where they are known, and of all else.
     counts: u64,
+    subscriptions: Option<u64>,
     facts: u64,
     /// Unknown of what was told before the relay started.
     at: Option<OffsetDateTime>,
@@ -60,6 +61,8 @@ pub struct Change {
 pub enum Step {
     Connected(Box<ConnectionSession>),
     Updated(Box<ConnectionSession>),
+    /// Updated, but for its subscriptions, which stay as they were told.
+    UpdatedElsewhere(Box<ConnectionSession>),
     /// It is kept for its client.
     Disconnected(Box<ConnectionSession>),
     /// Another connection took its place.
@@ -164,14 +167,15 @@ impl Differences {
         }
         for (mut session, counts) in self.connections.by_ref() {
             let told = memory.sessions.get(session.source_id.as_str());
-            let after = Told::of(&mut session, Some(self.at.now));
+            let mut after = Told::of(&mut session, Some(self.at.now));
+            let keeps = after.keep_subscriptions(told);
             if !counts || told.is_some_and(|told| told.stands(&after, self.at)) {
                 continue;
             }
             return Some(Change {
                 service: self.name.clone(),
                 source_id: session.source_id.as_str().into(),
-                steps: steps(told, Box::new(session), self.at),
+                steps: steps(told, Box::new(session), keeps, self.at),
                 after: Some(after),
             });
         }
@@ -184,8 +188,13 @@ impl Told {
         let facts = &mut session.facts;
         let counts = (facts.inflight.take(), facts.queue_depth.take());
         let idle_since = facts.idle_since.take();
-        let digest_of_facts = digest(&*session);
+        let (subscriptions, count) = (facts.subscriptions.take(), facts.subscription_count.take());
+        let listed = subscriptions.as_ref().map(Vec::len);
+        let digest_of_facts =
+            digest(&(&*session, count.or(listed.and_then(|n| n.try_into().ok()))));
+        let digest_of_list = subscriptions.as_ref().map(digest);
         let facts = &mut session.facts;
+        (facts.subscriptions, facts.subscription_count) = (subscriptions, count);
         (facts.inflight, facts.queue_depth) = counts;
         facts.idle_since = idle_since;
         Self {
@@ -193,6 +202,7 @@ impl Told {
             connected_at: facts.connected_at,
             idle_since,
             counts: digest(&counts),
+            subscriptions: digest_of_list,
             facts: digest_of_facts,
             at,
         }
@@ -201,12 +211,26 @@ impl Told {
     /// Whether there is nothing to tell, or not yet.
     fn stands(&self, now: &Self, at: Moment) -> bool {
         let is_lost = |since| self.at.is_none_or(|told| told < since);
-        if self.facts != now.facts || at.again.is_some_and(is_lost) {
+        let is_other = self.facts != now.facts || self.subscriptions != now.subscriptions;
+        if is_other || at.again.is_some_and(is_lost) {
             return false;
         }
         let has_moved = self.counts != now.counts || self.is_idle_otherwise(now, at.every);
         let is_early = self.at.is_some_and(|told| at.now - told < at.every);
         !has_moved || is_early
+    }
+
+    /// Some sources tell subscriptions later than all else: until then those of the connection stay.
+    fn keep_subscriptions(&mut self, before: Option<&Self>) -> bool {
+        let is_same = |before: &&Self| {
+            (before.presence, before.connected_at) == (self.presence, self.connected_at)
+        };
+        let before = before
+            .filter(is_same)
+            .and_then(|before| before.subscriptions);
+        let keeps = self.subscriptions.is_none() && before.is_some();
+        self.subscriptions = self.subscriptions.or(before);
+        keeps
     }
 
     fn is_idle_otherwise(&self, now: &Self, every: Duration) -> bool {
@@ -238,6 +262,7 @@ fn digest(value: &impl serde::Serialize) -> u64 {
 fn steps(
     told: Option<&Told>,
     session: Box<ConnectionSession>,
+    keeps_subscriptions: bool,
     at: Moment,
 ) -> Vec<(OffsetDateTime, Step)> {
     let facts = &session.facts;
@@ -277,6 +302,7 @@ fn steps(
             let went = at.within(session.facts.disconnected_at);
             vec![(went, Step::Disconnected(session))]
         }
+        _ if keeps_subscriptions => vec![(at.now, Step::UpdatedElsewhere(session))],
         _ => vec![(at.now, Step::Updated(session))],
     }
 }
@@ -319,6 +345,14 @@ impl Step {
             Self::Updated(connection) => Happening::Updated {
                 subject: Subject::Connection(connection.clone()),
             },
+            Self::UpdatedElsewhere(connection) => {
+                let mut connection = connection.clone();
+                let before = before.and_then(|before| before.facts.subscriptions.clone());
+                connection.facts.subscriptions = before;
+                Happening::Updated {
+                    subject: Subject::Connection(connection),
+                }
+            }
             Self::TakenOver => {
                 let is_kept = before.is_some_and(is_kept);
                 let presence = if is_kept {
@@ -342,7 +376,10 @@ impl Step {
 
     /// Whether its event tells what was last told of the session.
     pub fn is_of_before(&self) -> bool {
-        matches!(self, Self::TakenOver | Self::Left | Self::Removed)
+        matches!(
+            self,
+            Self::UpdatedElsewhere(_) | Self::TakenOver | Self::Left | Self::Removed
+        )
     }
 
     /// Whether the session is no more after it.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rollcall_model::ServiceKind;
-use rollcall_model::ingest::ConnectionFacts;
+use rollcall_model::ingest::{ConnectionFacts, Subscription};
 use time::macros::datetime;
 
 use super::*;
@@ -217,6 +217,40 @@ fn after_a_loss_everything_is_told_again_and_who_was_there_before_does_not_conne
         unsure,
     );
     assert_eq!(reader.words(), ["updated", "connected"]);
+}
+
+#[test]
+fn subscriptions_that_are_told_late_stay_meanwhile() {
+    let listed = |filters: &[&str]| {
+        let filters = filters.iter().map(|filter| Subscription {
+            filter: (*filter).to_owned(),
+            qos: 1,
+            no_local: None,
+            retain_as_published: None,
+            retain_handling: None,
+            consumer_group: None,
+            subscription_id: None,
+        });
+        Some(filters.collect::<Vec<_>>())
+    };
+    let mut reader = Reader::default();
+    let mut a = client("a", 0);
+    (a.facts.subscriptions, a.facts.subscription_count) = (listed(&["x"]), Some(1));
+    reader.take(vec![a.clone()], moment(0, None));
+    a.facts.subscriptions = None;
+    reader.take(vec![a.clone()], moment(10, Some(0)));
+    assert_eq!(reader.words(), [""; 0]);
+    a.user = Some("v".to_owned());
+    reader.take(vec![a.clone()], moment(20, Some(10)));
+    assert_eq!(reader.words(), ["updated"]);
+    assert_eq!(reader.rows["a"].facts.subscriptions, listed(&["x"]));
+    a.facts.subscriptions = listed(&["x"]);
+    reader.take(vec![a.clone()], moment(30, Some(20)));
+    assert_eq!(reader.words(), [""; 0]);
+    a.facts.subscriptions = listed(&["y"]);
+    reader.take(vec![a.clone()], moment(40, Some(30)));
+    assert_eq!(reader.words(), ["updated"]);
+    assert_eq!(reader.rows["a"], a);
 }
 
 /// What may happen between two pictures.

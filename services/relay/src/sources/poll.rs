@@ -167,15 +167,11 @@ impl Poller {
         let labels = self.labels();
         metrics.source_polls_total.get_or_create(&labels).inc();
         let began = Instant::now();
-        let patience = self.timeout.saturating_mul(REQUESTS);
-        let taken = tokio::time::timeout(patience, self.source.snapshot()).await;
+        let taken = in_time(self.timeout, self.source.snapshot()).await;
         let took = began.elapsed();
         let durations = &metrics.source_poll_duration_seconds;
         durations.get_or_create(&labels).observe(took.as_secs_f64());
-        let snapshot = taken.with_context(|| {
-            let seconds = patience.as_secs();
-            format!("it did not tell everything within {seconds} s; raise `timeout_seconds`")
-        })??;
+        let snapshot = taken?;
         self.shared.watching.check(self.place, &snapshot)?;
         let at = OffsetDateTime::now_utc();
         let sessions: usize = (snapshot.services.iter())
@@ -363,6 +359,16 @@ impl Poller {
             tokio::time::sleep(STORE_AGAIN).await;
         }
     }
+}
+
+/// Ends what takes much longer than it should.
+pub async fn in_time<T>(timeout: Duration, taken: impl Future<Output = Result<T>>) -> Result<T> {
+    let patience = timeout.saturating_mul(REQUESTS);
+    let taken = tokio::time::timeout(patience, taken).await;
+    taken.with_context(|| {
+        let seconds = patience.as_secs();
+        format!("it did not tell everything within {seconds} s; raise `timeout_seconds`")
+    })?
 }
 
 impl Service {
