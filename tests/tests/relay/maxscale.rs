@@ -28,17 +28,17 @@ fn client(id: u64) -> SqlClient {
 
 /// The source, with more lines in its table.
 fn source(standin: &MaxScale, more: &str) -> (Maxscale, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let password: PathBuf = folder.path().join("password");
-    std::fs::write(&password, "mariadb\n").unwrap();
+    std::fs::write(&password, "mariadb\n").expect("written");
     let login = if more.contains("token_file") {
         String::new()
     } else {
         format!("user = \"admin\"\npassword_file = {password:?}\n")
     };
     let text = format!("name = \"proxy\"\nurl = \"{}\"\n{login}{more}", standin.url);
-    let config: Config = toml::from_str(&text).unwrap();
-    (Maxscale::new(&config).unwrap(), folder)
+    let config: Config = toml::from_str(&text).expect("a table");
+    (Maxscale::new(&config).expect("a source"), folder)
 }
 
 fn service<'a>(seen: &'a Snapshot, name: &str) -> &'a SeenService {
@@ -48,7 +48,9 @@ fn service<'a>(seen: &'a Snapshot, name: &str) -> &'a SeenService {
 
 fn ids(seen: &Snapshot) -> Vec<u64> {
     let all = seen.services.iter().flat_map(|held| &held.connections);
-    let mut ids: Vec<u64> = all.map(|held| held.source_id.parse().unwrap()).collect();
+    let mut ids: Vec<u64> = all
+        .map(|held| held.source_id.parse().expect("a number"))
+        .collect();
     ids.sort_unstable();
     ids
 }

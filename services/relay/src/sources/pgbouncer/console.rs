@@ -128,6 +128,8 @@ fn refused(target: &Target, error: sqlx::Error) -> Error {
     let user = &target.user;
     let advice = if said.contains("not allowed") {
         format!("add {user} to stats_users in its configuration, and reload it")
+    } else if said.contains("SSL required") {
+        "set `tls = true`".to_owned()
     } else {
         format!("check `user` ({user}) and its password, and PgBouncer's log")
     };

@@ -292,7 +292,7 @@ impl Picture {
     /// All of it, as of `now`.
     pub fn snapshot(mut self, prefix: &str, now: OffsetDateTime) -> Snapshot {
         let clock = self.clock(now);
-        let mut trouble = clock.trouble;
+        let mut trouble = clock.trouble.clone();
         if self.unnamed > 0 {
             trouble.push(format!(
                 "{} clients are left out: their ids have more than {MAX_ID_BYTES} bytes, or are another's too",
@@ -304,9 +304,8 @@ impl Picture {
             pools.insert(pool, Vec::new());
         }
         for mut client in std::mem::take(&mut self.clients) {
-            let time = |stamp: Stamp| Some(stamp.at.assume_offset(clock.offsets[stamp.zone]?));
-            client.session.facts.connected_at = time(client.connected);
-            client.session.facts.idle_since = client.idle.and_then(time);
+            client.session.facts.connected_at = clock.time(client.connected);
+            client.session.facts.idle_since = client.idle.and_then(|idle| clock.time(idle));
             pools.entry(client.pool).or_default().push(client.session);
         }
         let found = pools.len();
@@ -387,6 +386,13 @@ struct Clock {
     /// Of each zone that was met.
     offsets: Vec<Option<UtcOffset>>,
     trouble: Vec<String>,
+}
+
+impl Clock {
+    /// The moment; unknown where the zone is.
+    fn time(&self, stamp: Stamp) -> Option<OffsetDateTime> {
+        Some(stamp.at.assume_offset(self.offsets[stamp.zone]?))
+    }
 }
 
 /// PgBouncer says `unix`, or `unix(1234@host)`.

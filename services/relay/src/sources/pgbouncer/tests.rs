@@ -242,7 +242,7 @@ fn a_configuration_says_what_is_wrong_with_it() {
         ),
         ("host = \"h\"\npassword = \"secret\"", "unknown field"),
     ] {
-        let error = read(more).unwrap_err().to_string();
+        let error = format!("{:#}", read(more).unwrap_err());
         assert!(error.contains(word), "{more}: {error}");
     }
 }
