@@ -1,4 +1,4 @@
-//! A relay as a test plays it: what it says of guests with pagers.
+//! A relay as a test plays it: what it says of guests with pagers, and of clients of brokers.
 
 use rollcall_api::admin;
 use rollcall_model::ingest::event_id;
@@ -58,6 +58,26 @@ impl Relay {
         }
         let mut event = self.happening((service, sequence), what);
         event["session"] = session;
+        event
+    }
+
+    /// An event of a client's session on a broker: `changed` is what differs from a client that connected over MQTT.
+    pub fn connection(
+        &self,
+        (service, sequence): (&str, u64),
+        what: &str,
+        client_id: &str,
+        changed: &Value,
+    ) -> Value {
+        let mut connection = json!({
+            "source_id": client_id, "kind": "mqtt", "presence": "connected", "client_id": client_id,
+            "protocol": "mqtt3.1.1", "user": "guest", "remote": "10.0.0.7", "connected_at": "2026-11-21T09:00:00Z",
+        });
+        for (name, value) in changed.as_object().expect("an object") {
+            connection[name] = value.clone();
+        }
+        let mut event = self.happening((service, sequence), what);
+        event["connection"] = connection;
         event
     }
 

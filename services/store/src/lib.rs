@@ -18,6 +18,7 @@ pub mod roles;
 pub mod schema;
 pub mod services;
 pub mod sessions;
+mod subscriptions;
 
 pub use db::{Db, Patience, PoolState, TenantConn};
 pub use page::{PAGE_BYTES, Page};

@@ -3,9 +3,10 @@
 //! The counts are kept in several rows a service. A writer adds to one that no other transaction holds, or makes
 //! another, so that writers never wait for each other here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use rollcall_model::{Kind, OrgId, ProjectId};
+use rollcall_model::ingest::WatchReport;
+use rollcall_model::{OrgId, ProjectId, ServiceKind};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use sqlx::FromRow;
@@ -34,6 +35,8 @@ pub struct Service {
     /// What it counts of itself, in its kind's words, and when it said so.
     pub statistics: Option<Json>,
     pub reported_at: Option<OffsetDateTime>,
+    /// How its relay watches it.
+    pub watch: Option<Decoded<WatchReport>>,
     /// The latest gaps in what is known of it, last to first.
     pub gaps: Decoded<Vec<Gap>>,
 }
@@ -73,7 +76,7 @@ pub(crate) const SOURCE: Source = Source {
                where c.org_id = services.org_id and c.service = services.name) as active, \
               (select coalesce(sum(c.total), 0)::bigint from service_counts c \
                where c.org_id = services.org_id and c.service = services.name) as total, \
-              relay_id, statistics, reported_at, \
+              relay_id, statistics, reported_at, watch, \
               (select coalesce(jsonb_agg(to_jsonb(g)), '[]') from ( \
                    select at, events, since, until, reason from gaps g \
                    where g.org_id = services.org_id and g.service = services.name \
@@ -87,52 +90,60 @@ pub async fn list(tx: &mut TenantConn, query: &Query) -> sqlx::Result<Page<Servi
     listing::page(tx, &SOURCE, query).await
 }
 
-/// Makes the services of a relay that are not there yet, and answers which of `names` are the relay's: a name that another
-/// relay, a project's form intake, another project or another kind has is not.
+/// Makes the services of a relay that are not there yet, and answers which of `named` are the relay's, with their kinds: a name that another
+/// relay, a project's form intake, another project or another kind has is not. One without a kind may be of any.
 pub async fn ensure(
     tx: &mut TenantConn,
     (relay, project): (Uuid, ProjectId),
-    kind: Kind,
-    names: &[String],
-) -> sqlx::Result<HashSet<String>> {
-    let own = owned(tx, (relay, project), kind, names).await?;
-    if own.len() == names.len() {
+    named: &BTreeMap<&str, Option<ServiceKind>>,
+) -> sqlx::Result<HashMap<String, String>> {
+    let own = owned(tx, (relay, project), named).await?;
+    if own.len() == named.len() {
         return Ok(own);
     }
+    let names: Vec<&str> = named.keys().copied().collect();
+    // What is only known to lack events is taken for what relays had first.
+    let kinds: Vec<&str> = named
+        .values()
+        .map(|kind| kind.unwrap_or(ServiceKind::Pager).as_str())
+        .collect();
     // In one order, so that two batches at once wait for each other.
     sqlx::query!(
         "insert into services (org_id, name, project_id, kind, relay_id)
-         select $1, name, $2, $3, $4 from unnest($5::text[]) n(name) order by name collate \"C\"
+         select $1, name, $2, kind, $3 from unnest($4::text[], $5::text[]) n(name, kind) order by name collate \"C\"
          on conflict (org_id, name) do nothing",
         tx.org().0,
         project.get(),
-        kind.as_str(),
         relay,
-        names
+        &names as _,
+        &kinds as _
     )
     .execute(tx.conn())
     .await?;
-    owned(tx, (relay, project), kind, names).await
+    owned(tx, (relay, project), named).await
 }
 
 async fn owned(
     tx: &mut TenantConn,
     (relay, project): (Uuid, ProjectId),
-    kind: Kind,
-    names: &[String],
-) -> sqlx::Result<HashSet<String>> {
-    let rows = sqlx::query_scalar!(
-        "select name from services
-         where org_id = $1 and name = any($2) and relay_id = $3 and project_id = $4 and kind = $5",
+    named: &BTreeMap<&str, Option<ServiceKind>>,
+) -> sqlx::Result<HashMap<String, String>> {
+    let names: Vec<&str> = named.keys().copied().collect();
+    let rows = sqlx::query!(
+        "select name, kind from services where org_id = $1 and name = any($2) and relay_id = $3 and project_id = $4",
         tx.org().0,
-        names,
+        &names as _,
         relay,
-        project.get(),
-        kind.as_str()
+        project.get()
     )
     .fetch_all(tx.conn())
     .await?;
-    Ok(rows.into_iter().collect())
+    let is_own = |name: &str, kind: &str| {
+        let wanted = named.get(name).copied().flatten();
+        wanted.is_none_or(|wanted| wanted.as_str() == kind)
+    };
+    let own = rows.into_iter().filter(|row| is_own(&row.name, &row.kind));
+    Ok(own.map(|row| (row.name, row.kind)).collect())
 }
 
 /// Whose a service is.
@@ -168,9 +179,11 @@ pub struct Standing<'a> {
     pub name: &'a str,
     pub at: OffsetDateTime,
     pub statistics: Option<Json>,
+    /// How it is watched.
+    pub watch: Option<&'a WatchReport>,
 }
 
-/// Notes how services stand, where that is newer than what is known. Statistics that are not said stay. What is known from a
+/// Notes how services stand, where that is newer than what is known. What is not said stays. What is known from a
 /// time to come, of a clock that was wrong once, does not keep out what comes after it.
 pub async fn note_standing(tx: &mut TenantConn, standings: &[Standing<'_>]) -> sqlx::Result<()> {
     let mut standings: Vec<&Standing<'_>> = standings.iter().collect();
@@ -179,13 +192,16 @@ pub async fn note_standing(tx: &mut TenantConn, standings: &[Standing<'_>]) -> s
     standings.dedup_by_key(|standing| standing.name);
     for standing in standings {
         sqlx::query!(
-            "update services set statistics = coalesce($3, statistics), reported_at = $4
+            "update services set statistics = coalesce($3, statistics), reported_at = $4, watch = coalesce($5, watch),
+                    state = coalesce($6, state)
              where org_id = $1 and name = $2
              and (reported_at is null or reported_at < $4 or reported_at > now() + interval '1 hour')",
             tx.org().0,
             standing.name,
             standing.statistics,
-            standing.at
+            standing.at,
+            standing.watch.map(Decoded) as _,
+            standing.watch.and_then(|watch| watch.state.as_deref())
         )
         .execute(tx.conn())
         .await?;

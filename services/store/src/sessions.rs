@@ -1,6 +1,8 @@
 //! Sessions as they stand: reading. Writing is [`crate::changes`]'s alone.
 
-use rollcall_model::{OrgId, Pager, Points, ProjectId, Session, SessionId};
+use rollcall_model::{Kind, OrgId, Points, ProjectId, ServiceKind, Session, SessionId};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -15,7 +17,7 @@ pub async fn find(tx: &mut TenantConn, id: SessionId) -> sqlx::Result<Option<Ses
         SessionRow,
         r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
                   saved_at, received_at, received_from, deleted, points as "points: Json<Points>",
-                  facts as "facts: Json<Pager>", revision
+                  facts as "facts: Json<Box<RawValue>>", revision
            from sessions where org_id = $1 and id = $2"#,
         tx.org().0,
         id.0
@@ -38,7 +40,7 @@ pub async fn find_named(
         SessionRow,
         r#"select org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at,
                   saved_at, received_at, received_from, deleted, points as "points: Json<Points>",
-                  facts as "facts: Json<Pager>", revision
+                  facts as "facts: Json<Box<RawValue>>", revision
            from sessions
            where org_id = $1 and (id = $2 or source_id collate "C" = $3) and ($4::bigint is null or project_id = $4)
            order by id limit $5"#,
@@ -115,8 +117,8 @@ pub(crate) struct SessionRow {
     pub received_from: String,
     pub deleted: bool,
     pub points: Json<Points>,
-    /// What only its kind has: of a pager, the guest's.
-    pub facts: Option<Json<Pager>>,
+    /// What only its kind has, as JSON: of a pager, the guest's.
+    pub facts: Option<Json<Box<RawValue>>>,
     pub revision: i64,
 }
 
@@ -124,15 +126,20 @@ impl SessionRow {
     pub(crate) fn into_session(self) -> sqlx::Result<Session> {
         let project = ProjectId::new(self.project_id)
             .ok_or_else(|| sqlx::Error::Decode("project_id is not positive".into()))?;
+        let kind: Kind = self
+            .kind
+            .parse()
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let facts = self.facts.as_ref().map(|facts| facts.0.get());
+        let of_pager = facts.filter(|_| kind == Kind::Pager);
+        let is_client = matches!(kind.service(), ServiceKind::Broker | ServiceKind::Proxy);
+        let of_connection = facts.filter(|_| is_client);
         Ok(Session {
             org: OrgId(self.org_id),
             id: SessionId(self.id),
             project,
             service: self.service,
-            kind: self
-                .kind
-                .parse()
-                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            kind,
             source_id: self.source_id,
             unit_id: self.unit_id,
             label: self.label,
@@ -144,8 +151,13 @@ impl SessionRow {
             received_from: self.received_from,
             deleted: self.deleted,
             points: self.points.0,
-            pager: self.facts.map(|facts| facts.0),
+            pager: of_pager.map(read).transpose()?,
+            connection: of_connection.map(read).transpose()?,
             revision: self.revision,
         })
     }
+}
+
+fn read<T: DeserializeOwned>(facts: &str) -> sqlx::Result<T> {
+    serde_json::from_str(facts).map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

@@ -222,15 +222,18 @@ async fn a_tenant_sees_and_touches_its_own_rows_alone(pool: PgPool) {
 async fn fill(app: &TestApp) {
     use reqwest::Method;
     use rollcall_tests::{file, send};
+    use serde_json::json;
     for (client, org, project) in [
         (&app.admin, app.org, app.project),
         (&app.stranger, app.strange_org, app.strange_project),
     ] {
         let relay = app.relay_of(org, project, "front").await;
         let gap = relay.gap(("desk", 1), "lost");
-        assert_eq!(relay.verdicts(&[gap]).await, ["stored"]);
-        let guest =
-            serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } });
+        let subscribed = json!({ "subscriptions": [{ "filter": "a/+", "qos": 1 }] });
+        let client_of_broker = relay.connection(("broker", 1), "connected", "device", &subscribed);
+        let events = [gap, client_of_broker];
+        assert_eq!(relay.verdicts(&events).await, ["stored", "stored"]);
+        let guest = json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } });
         let given = client.post("/v1/services/desk/sessions", &guest).await;
         assert_eq!(given.status, 202, "{}", given.text());
         let form = reqwest::multipart::Form::new()

@@ -92,6 +92,7 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
             "service_counts app insert,select,update",
             "services app insert,select",
             "sessions app insert,select,update",
+            "subscriptions app delete,insert,select",
         ]
     );
     let columns = strings(
@@ -111,7 +112,9 @@ async fn the_services_roles_hold_these_privileges_and_no_others(pool: PgPool) {
             "commands session_id",
             "commands status",
             "services reported_at",
+            "services state",
             "services statistics",
+            "services watch",
         ]
     );
 }

@@ -6,6 +6,7 @@ mod cloud;
 mod commands;
 mod life;
 mod loss;
+mod maxscale;
 mod mirror;
 mod rubbish;
 mod secure;

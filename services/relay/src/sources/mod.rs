@@ -6,8 +6,11 @@
 mod bounds;
 pub mod fluxmq;
 mod http;
+pub mod maxscale;
+pub mod pgbouncer;
 pub mod rabbitmq;
 mod secret;
+mod zone;
 
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};

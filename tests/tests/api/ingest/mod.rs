@@ -1,6 +1,7 @@
 //! `/v1/ingest`: what relays forward, and how it is read again.
 
 mod bodies;
+mod connections;
 mod reading;
 mod relays;
 mod repeats;

@@ -7,12 +7,12 @@ mod body;
 pub mod commands;
 pub mod wire;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use rollcall_model::command::CommandReport;
 use rollcall_model::ingest::{Verdict, VerdictStatus, Verdicts};
-use rollcall_model::{Kind, Op, ProjectId, Rejection, SessionChange};
+use rollcall_model::{Kind, Op, ProjectId, Rejection, ServiceKind, SessionChange};
 use rollcall_store::changes::{self, Outcome};
 use rollcall_store::commands::{self as store_commands, Command};
 use rollcall_store::relays::{self, Relay};
@@ -150,13 +150,7 @@ impl<'a> Writer<'a> {
         let (mut changes, mut changed) = (Vec::new(), Vec::new());
         let (mut new_gaps, mut gaps_at) = (Vec::new(), Vec::new());
         for (at, ReadEvent { id, what }) in batch.events.into_iter().enumerate() {
-            let what = what.and_then(|what| match &what {
-                What::Report { service, .. } if !own.contains(service) => {
-                    Err(batch::taken(service))
-                }
-                What::Gap(gap) if !own.contains(&gap.service) => Err(batch::taken(&gap.service)),
-                _ => Ok(what),
-            });
+            let what = what.and_then(|what| own_alone(&own, what));
             // Said of those that are written once they are.
             verdicts.push(verdict(id, VerdictStatus::Stored));
             match what {
@@ -181,11 +175,13 @@ impl<'a> Writer<'a> {
         changes.extend(notes);
         let outcomes = changes::apply(tx, &changes).await?;
         let mut outcomes = outcomes.into_iter();
+        let mut kinds = changes.iter().map(|change| change.kind);
         for (at, outcome) in changed.into_iter().zip(outcomes.by_ref()) {
-            verdicts[at] = settle(app, outcome, verdicts[at].id)?;
+            let kind = kinds.next().expect("an outcome is of a change");
+            verdicts[at] = settle(app, kind, outcome, verdicts[at].id)?;
         }
-        for outcome in outcomes {
-            settle(app, outcome, Uuid::nil())?;
+        for (outcome, kind) in outcomes.zip(kinds) {
+            settle(app, kind, outcome, Uuid::nil())?;
         }
         store_commands::finish(tx, &finished).await?;
         let mut stored: HashSet<_> = gaps::insert(tx, &new_gaps).await?.into_iter().collect();
@@ -197,11 +193,12 @@ impl<'a> Writer<'a> {
         let standings: Vec<Standing<'_>> = batch
             .services
             .iter()
-            .filter(|service| own.contains(&service.name))
+            .filter(|service| own.contains_key(&service.name))
             .map(|service| Standing {
                 name: &service.name,
                 at: service.at,
                 statistics: service.statistics.map(|statistics| json!(statistics)),
+                watch: service.watch.as_ref(),
             })
             .collect();
         services::note_standing(tx, &standings).await?;
@@ -233,20 +230,28 @@ impl<'a> Writer<'a> {
         &self,
         tx: &mut TenantConn,
         batch: &ReadBatch,
-    ) -> Result<HashSet<String>, ApiError> {
-        let of_events = batch.events.iter().filter_map(|event| match &event.what {
-            Ok(What::Report { service, .. }) => Some(service),
-            Ok(What::Gap(gap)) => Some(&gap.service),
-            Err(_) => None,
-        });
-        let of_reports = batch
-            .services
-            .iter()
-            .map(|service| &service.name)
-            .filter(|name| batch::check_service(name).is_ok());
-        let names: BTreeSet<&String> = of_events.chain(of_reports).collect();
-        let names: Vec<String> = names.into_iter().cloned().collect();
-        Ok(services::ensure(tx, (self.relay.id, self.project), Kind::Pager, &names).await?)
+    ) -> Result<HashMap<String, String>, ApiError> {
+        let mut named: BTreeMap<&str, Option<ServiceKind>> = BTreeMap::new();
+        for service in &batch.services {
+            if batch::check_service(&service.name).is_ok() {
+                named.insert(&service.name, ServiceKind::of_relay(&service.kind));
+            }
+        }
+        for event in &batch.events {
+            match &event.what {
+                Ok(What::Report {
+                    service, report, ..
+                }) => {
+                    let kind = named.entry(service).or_default();
+                    *kind = kind.or(Some(report.about.kind.service()));
+                }
+                Ok(What::Gap(gap)) => {
+                    named.entry(&gap.service).or_default();
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(services::ensure(tx, (self.relay.id, self.project), &named).await?)
     }
 
     fn change(
@@ -257,13 +262,13 @@ impl<'a> Writer<'a> {
     ) -> SessionChange {
         let context = json!({
             "at": wire::rfc3339(report.at),
-            "sequence": report.pager.sequence,
+            "sequence": report.place().sequence,
         });
         SessionChange {
             org: self.who.org,
             project: self.project,
             service,
-            kind: Kind::Pager,
+            kind: report.about.kind,
             source_id,
             from: self.who.key_id.clone(),
             at: self.now,
@@ -273,8 +278,25 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What an event says, where it is of a service of the relay's and of its kind; `own` has the kinds.
+fn own_alone(own: &HashMap<String, String>, what: What) -> Result<What, Refusal> {
+    let (service, kind) = match &what {
+        What::Report {
+            service, report, ..
+        } => (service, Some(report.about.kind.service().as_str())),
+        What::Gap(gap) => (&gap.service, None),
+    };
+    let is_own = own
+        .get(service)
+        .is_some_and(|own| kind.is_none_or(|kind| kind == own));
+    match is_own {
+        true => Ok(what),
+        false => Err(batch::taken(service)),
+    }
+}
+
 /// Says what became of an event, and counts it.
-fn settle(app: &App, outcome: Outcome, id: Uuid) -> Result<Verdict, ApiError> {
+fn settle(app: &App, kind: Kind, outcome: Outcome, id: Uuid) -> Result<Verdict, ApiError> {
     let mut verdict = verdict(id, VerdictStatus::Stored);
     let label = match outcome {
         Outcome::Applied { event, .. } => event.as_str(),
@@ -305,7 +327,7 @@ fn settle(app: &App, outcome: Outcome, id: Uuid) -> Result<Verdict, ApiError> {
         }
     };
     let labels = SessionChangeLabels {
-        kind: Kind::Pager.as_str(),
+        kind: kind.as_str(),
         outcome: label,
     };
     app.metrics

@@ -94,7 +94,7 @@ pub struct SessionRelationships {
 pub struct SessionAttributes {
     /// How the session stands, in its kind's words; of a form `saved` or `deleted`, of a pager `started`, `paged`, `cleared` or
     /// `removed`.
-    pub state: &'static str,
+    pub state: String,
     /// When it began, as C's `asctime` prints it, in UTC.
     pub connected: String,
     /// Whether it still is on the roll; one that is not stays as history.
@@ -317,7 +317,7 @@ impl SessionAttributes {
         let is_form = session.kind == Kind::Form;
         let pager = session.pager.as_ref();
         Self {
-            state: session.state(),
+            state: session.state().to_owned(),
             connected: asctime(session.created_at),
             active: session.is_active(),
             kind: session.kind.as_str(),

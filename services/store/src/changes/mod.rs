@@ -3,20 +3,23 @@
 //! Invariant: a session's row, its event and its attachments' rows change in one transaction, under the row's lock;
 //! revision n of a session has exactly one event.
 
+mod attachments;
+mod columns;
+mod write;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::TryStreamExt;
-use rollcall_model::{
-    Attachment, Decision, EventType, Pager, Rejection, Session, SessionChange, SessionId,
-};
+use rollcall_model::{Decision, EventType, Rejection, Session, SessionChange, SessionId};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::types::Json;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::TenantConn;
 use crate::services::{self, Count};
 use crate::sessions::SessionRow;
+use crate::subscriptions;
 
 /// Most memory for sessions that one batch may read, and for those that it may write, in bytes. Every change writes its session whole,
 /// as an event: a small batch of changes to large sessions is a large one.
@@ -58,10 +61,14 @@ pub async fn apply(tx: &mut TenantConn, changes: &[SessionChange]) -> sqlx::Resu
         for plan in &mut plans {
             plan.decide(changes, &known, &mut to_write);
         }
-        let lost = write_sessions(tx, &plans).await?;
+        let lost = write::sessions(tx, &plans).await?;
         plans.retain(|plan| !lost.contains(&plan.id));
-        write_events(tx, &plans).await?;
-        write_attachments(tx, &plans).await?;
+        write::events(tx, &plans).await?;
+        attachments::write(tx, &plans).await?;
+        let changed = plans
+            .iter()
+            .filter_map(|plan| Some((plan.base.as_ref(), plan.last()?)));
+        subscriptions::write(tx, changed).await?;
         services::count(tx, plans.iter().flat_map(Plan::counts)).await?;
         for plan in plans {
             pending.remove(&plan.id);
@@ -233,7 +240,7 @@ async fn lock(
         SessionRow,
         r#"select s.org_id, s.id, s.project_id, s.service, s.kind, s.source_id, s.unit_id, s.label, s.username, s.remote,
                   s.created_at, s.saved_at, s.received_at, s.received_from, s.deleted,
-                  s.points as "points: Json<rollcall_model::Points>", s.facts as "facts: Json<Pager>", s.revision
+                  s.points as "points: Json<rollcall_model::Points>", s.facts as "facts: Json<Box<RawValue>>", s.revision
            from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
            cross join lateral (
                select * from sessions s where s.org_id = c.org_id and s.id = c.id for update
@@ -355,322 +362,4 @@ async fn known_events(
         );
     }
     Ok(KnownEvents { stored, first })
-}
-
-/// Writes each session's last state. Answers the ids that another transaction created meanwhile: nothing was written
-/// of those.
-async fn write_sessions(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<HashSet<SessionId>> {
-    let changed = |new: bool| {
-        let of_kind = plans.iter().filter(move |plan| plan.base.is_none() == new);
-        of_kind.filter_map(Plan::last).collect::<Vec<_>>()
-    };
-    let existing = changed(false);
-    if !existing.is_empty() {
-        update_sessions(tx, &existing).await?;
-    }
-    let new = changed(true);
-    if new.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let inserted = insert_sessions(tx, &new).await?;
-    Ok(new
-        .iter()
-        .map(|session| session.id)
-        .filter(|id| !inserted.contains(&id.0))
-        .collect())
-}
-
-async fn insert_sessions(
-    tx: &mut TenantConn,
-    sessions: &[&Session],
-) -> sqlx::Result<HashSet<Uuid>> {
-    let c = Columns::of(sessions);
-    let rows = sqlx::query_scalar!(
-        "insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, created_at, saved_at,
-                               received_at, received_from, deleted, points, revision, state, active, label, username,
-                               remote, footprint, number, facts)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
-                              $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::bool[],
-                              $13::jsonb[], $14::bigint[], $15::text[], $16::bool[], $17::text[], $18::text[],
-                              $19::text[], $20::bigint[], $21::int[], $22::jsonb[])
-         on conflict (org_id, id) do nothing
-         returning id",
-        &c.org,
-        &c.id,
-        &c.project,
-        &c.service,
-        &c.kind,
-        &c.source_id,
-        &c.unit_id,
-        &c.created_at,
-        &c.saved_at,
-        &c.received_at,
-        &c.received_from,
-        &c.deleted,
-        &c.points as _,
-        &c.revision,
-        &c.state,
-        &c.active,
-        &c.label as _,
-        &c.user as _,
-        &c.remote as _,
-        &c.footprint,
-        &c.number as _,
-        &c.facts as _
-    )
-    .fetch_all(tx.conn())
-    .await?;
-    Ok(rows.into_iter().collect())
-}
-
-async fn update_sessions(tx: &mut TenantConn, sessions: &[&Session]) -> sqlx::Result<()> {
-    let c = Columns::of(sessions);
-    sqlx::query!(
-        "update sessions s
-         set source_id = n.source_id, unit_id = n.unit_id, created_at = n.created_at, saved_at = n.saved_at,
-             received_at = n.received_at, received_from = n.received_from, deleted = n.deleted, points = n.points,
-             revision = n.revision, state = n.state, active = n.active, label = n.label, username = n.username,
-             remote = n.remote, footprint = n.footprint, number = n.number, facts = n.facts,
-             event_txid = greatest(pg_current_xact_id(), s.event_txid)
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],
-                     $7::timestamptz[], $8::text[], $9::bool[], $10::jsonb[], $11::bigint[], $12::text[], $13::bool[],
-                     $14::text[], $15::text[], $16::text[], $17::bigint[], $18::int[], $19::jsonb[])
-              n(org_id, id, source_id, unit_id, created_at, saved_at, received_at, received_from, deleted, points,
-                revision, state, active, label, username, remote, footprint, number, facts)
-         where s.org_id = n.org_id and s.id = n.id",
-        &c.org,
-        &c.id,
-        &c.source_id,
-        &c.unit_id,
-        &c.created_at,
-        &c.saved_at,
-        &c.received_at,
-        &c.received_from,
-        &c.deleted,
-        &c.points as _,
-        &c.revision,
-        &c.state,
-        &c.active,
-        &c.label as _,
-        &c.user as _,
-        &c.remote as _,
-        &c.footprint,
-        &c.number as _,
-        &c.facts as _
-    )
-    .execute(tx.conn())
-    .await
-    .map(|_| ())
-}
-
-/// Writes an event for every step, in the order of the changes. Their order in the feed is that of the revisions: see the
-/// column `txid`, which the session's row has by now.
-async fn write_events(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
-    let mut steps: Vec<&Step> = plans.iter().flat_map(|plan| &plan.steps).collect();
-    steps.sort_unstable_by_key(|step| step.at);
-    if steps.is_empty() {
-        return Ok(());
-    }
-    let sessions: Vec<&Session> = steps.iter().map(|step| &step.session).collect();
-    let events: Vec<String> = steps.iter().map(|step| step.event.to_string()).collect();
-    let snapshots: Vec<Json<&Session>> = sessions.iter().map(|session| Json(*session)).collect();
-    let contexts: Vec<Option<&Value>> = steps.iter().map(|step| step.context.as_ref()).collect();
-    let changed: Vec<Json<&Vec<String>>> = steps.iter().map(|step| Json(&step.changed)).collect();
-    let source_events: Vec<Option<Uuid>> = steps.iter().map(|step| step.source_event).collect();
-    let c = Columns::of(&sessions);
-    sqlx::query!(
-        "insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                             context, changed, footprint, source_event, txid)
-         select n.org_id, n.session_id, n.revision, n.type, n.project_id, n.service, n.kind, n.at, n.saved_at, n.session,
-                n.context, array(select jsonb_array_elements_text(n.changed)), n.footprint, n.source_event,
-                (select s.event_txid from sessions s where s.org_id = n.org_id and s.id = n.session_id)
-         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[],
-                     $8::timestamptz[], $9::timestamptz[], $10::jsonb[], $11::jsonb[], $12::jsonb[], $13::bigint[],
-                     $14::uuid[])
-              with ordinality n(org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session,
-                                context, changed, footprint, source_event, step)
-         order by n.step",
-        &c.org,
-        &c.id,
-        &c.revision,
-        &events,
-        &c.project,
-        &c.service,
-        &c.kind,
-        &c.received_at,
-        &c.saved_at,
-        &snapshots as _,
-        &contexts as _,
-        &changed as _,
-        &c.footprint,
-        &source_events as _
-    )
-    .execute(tx.conn())
-    .await?;
-    tx.has_events = true;
-    Ok(())
-}
-
-/// Gives every attachment that a session came to hold its row, and retires the rows of those that it let go.
-async fn write_attachments(tx: &mut TenantConn, plans: &[Plan]) -> sqlx::Result<()> {
-    let mut taken: Vec<(&Session, &str, &Attachment)> = Vec::new();
-    let (mut retired_orgs, mut retired): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
-    for plan in plans {
-        let mut before = files(plan.base.as_ref());
-        for step in &plan.steps {
-            let after = files(Some(&step.session));
-            let new = after.iter().filter(|(id, _)| !before.contains_key(id));
-            taken.extend(new.map(|(_, (point, file))| (&step.session, *point, *file)));
-            for id in before.keys().filter(|id| !after.contains_key(id)) {
-                retired_orgs.push(step.session.org.0);
-                retired.push(*id);
-            }
-            before = after;
-        }
-    }
-    if !retired.is_empty() {
-        sqlx::query!(
-            "update attachments a set retired_at = now()
-             from unnest($1::uuid[], $2::uuid[]) r(org_id, id)
-             where a.org_id = r.org_id and a.id = r.id",
-            &retired_orgs,
-            &retired
-        )
-        .execute(tx.conn())
-        .await?;
-    }
-    if taken.is_empty() {
-        return Ok(());
-    }
-    insert_attachments(tx, &taken, &retired).await
-}
-
-async fn insert_attachments(
-    tx: &mut TenantConn,
-    taken: &[(&Session, &str, &Attachment)],
-    retired: &[Uuid],
-) -> sqlx::Result<()> {
-    let org: Vec<Uuid> = taken.iter().map(|(session, ..)| session.org.0).collect();
-    let id: Vec<Uuid> = taken.iter().map(|(.., file)| file.id.0).collect();
-    let project: Vec<i64> = taken
-        .iter()
-        .map(|(session, ..)| session.project.get())
-        .collect();
-    let session: Vec<Uuid> = taken.iter().map(|(session, ..)| session.id.0).collect();
-    let point: Vec<String> = taken
-        .iter()
-        .map(|(_, point, _)| (*point).to_owned())
-        .collect();
-    let filename: Vec<String> = taken
-        .iter()
-        .map(|(.., file)| file.filename.clone())
-        .collect();
-    let content_type: Vec<String> = taken
-        .iter()
-        .map(|(.., file)| file.content_type.clone())
-        .collect();
-    let length: Vec<i64> = taken
-        .iter()
-        .map(|(.., file)| i64::try_from(file.length).unwrap_or(i64::MAX))
-        .collect();
-    let md5: Vec<String> = taken.iter().map(|(.., file)| file.md5.clone()).collect();
-    let sha256: Vec<String> = taken.iter().map(|(.., file)| file.sha256.clone()).collect();
-    sqlx::query!(
-        "insert into attachments (org_id, id, project_id, session_id, point, filename, content_type, length, md5,
-                                  sha256, retired_at)
-         select n.*, case when n.id = any($11) then now() end
-         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-                     $8::bigint[], $9::text[], $10::text[])
-              n(org_id, id, project_id, session_id, point, filename, content_type, length, md5, sha256)",
-        &org,
-        &id,
-        &project,
-        &session,
-        &point,
-        &filename,
-        &content_type,
-        &length,
-        &md5,
-        &sha256,
-        retired
-    )
-    .execute(tx.conn())
-    .await
-    .map(|_| ())
-}
-
-/// The files that a session holds, by id.
-fn files(session: Option<&Session>) -> BTreeMap<Uuid, (&str, &Attachment)> {
-    let points = session.into_iter().flat_map(|session| &session.points);
-    points
-        .filter_map(|(name, point)| Some((name.as_str(), point.attachment()?)))
-        .map(|(name, file)| (file.id.0, (name, file)))
-        .collect()
-}
-
-/// Sessions as the arrays that `unnest` takes.
-struct Columns<'a> {
-    org: Vec<Uuid>,
-    id: Vec<Uuid>,
-    project: Vec<i64>,
-    service: Vec<String>,
-    kind: Vec<String>,
-    source_id: Vec<String>,
-    unit_id: Vec<String>,
-    created_at: Vec<OffsetDateTime>,
-    saved_at: Vec<OffsetDateTime>,
-    received_at: Vec<OffsetDateTime>,
-    received_from: Vec<String>,
-    deleted: Vec<bool>,
-    points: Vec<Json<&'a rollcall_model::Points>>,
-    revision: Vec<i64>,
-    state: Vec<String>,
-    active: Vec<bool>,
-    label: Vec<Option<&'a str>>,
-    user: Vec<Option<&'a str>>,
-    remote: Vec<Option<&'a str>>,
-    footprint: Vec<i64>,
-    number: Vec<Option<i32>>,
-    facts: Vec<Option<Json<&'a Pager>>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(sessions: &[&'a Session]) -> Self {
-        Self {
-            org: sessions.iter().map(|s| s.org.0).collect(),
-            id: sessions.iter().map(|s| s.id.0).collect(),
-            project: sessions.iter().map(|s| s.project.get()).collect(),
-            service: sessions.iter().map(|s| s.service.clone()).collect(),
-            kind: sessions
-                .iter()
-                .map(|s| s.kind.as_str().to_owned())
-                .collect(),
-            source_id: sessions.iter().map(|s| s.source_id.clone()).collect(),
-            unit_id: sessions.iter().map(|s| s.unit_id.clone()).collect(),
-            created_at: sessions.iter().map(|s| s.created_at).collect(),
-            saved_at: sessions.iter().map(|s| s.saved_at).collect(),
-            received_at: sessions.iter().map(|s| s.received_at).collect(),
-            received_from: sessions.iter().map(|s| s.received_from.clone()).collect(),
-            deleted: sessions.iter().map(|s| s.deleted).collect(),
-            points: sessions.iter().map(|s| Json(&s.points)).collect(),
-            revision: sessions.iter().map(|s| s.revision).collect(),
-            state: sessions.iter().map(|s| s.state().to_owned()).collect(),
-            active: sessions.iter().map(|s| s.is_active()).collect(),
-            label: sessions.iter().map(|s| s.label.as_deref()).collect(),
-            user: sessions.iter().map(|s| s.user.as_deref()).collect(),
-            remote: sessions.iter().map(|s| s.remote.as_deref()).collect(),
-            footprint: sessions
-                .iter()
-                .map(|s| i64::try_from(s.footprint()).unwrap_or(i64::MAX))
-                .collect(),
-            number: sessions
-                .iter()
-                .map(|s| s.pager.as_ref().map(|pager| pager.number.into()))
-                .collect(),
-            facts: sessions
-                .iter()
-                .map(|s| s.pager.as_ref().map(Json))
-                .collect(),
-        }
-    }
 }
