@@ -1,6 +1,7 @@
-//! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
-//! network does.
+//! The edge of Rollcall: hosts pager transmitters, watches brokers and proxies, keeps what happens on disk, and forwards it to
+//! the cloud whatever the network does.
 
+pub mod check;
 mod clock;
 pub mod config;
 mod forward;
@@ -39,7 +40,10 @@ use crate::keys::KeyFile;
 use crate::metrics::Metrics;
 use crate::mirrored::{Facade, FacadeCommand, MirroredBox, Mirrors};
 use crate::monitor::Monitored;
-use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
+use crate::sources::SourceConfig;
+use crate::sources::poll::{self, Poller, Services};
+use crate::sources::state::Watching;
+use crate::spool::{Host, Job, Lane, Queue, SOURCE_STATES, Spool, Watched, Writer, path_in};
 
 /// Changes that wait for the disk, at most.
 const MAX_JOBS: usize = 1_024;
@@ -97,8 +101,11 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let services = config.transmitters.len() + config.boxes.len();
-        let mut spool = Spool::open(&path, max_bytes, services)?;
+        let sources = config.sources();
+        let states = config.transmitters.len() + config.boxes.len();
+        let states = states + sources.len() * SOURCE_STATES;
+        let mut spool = Spool::open(&path, max_bytes, states)?;
+        let known = spool.watched()?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)
             .await
@@ -113,8 +120,11 @@ impl Relay {
             .filter_map(|bound| bound.facade_address)
             .collect();
         spool.give_up_unfinished()?;
-        let shared = Shared::new(queue);
+        let abouts = sources.iter().map(SourceConfig::about).collect();
+        let watching = Watching::new(abouts, config.pagers(), &known);
+        let shared = Shared::new(queue, watching);
         let (jobs, work) = sync_channel(MAX_JOBS);
+        let pollers = pollers(config, &spool, &known, &jobs, &shared)?;
         let (mut tasks, mut drivers) = (JoinSet::new(), JoinSet::new());
         let transmitters = bound.iter().map(|bound| bound.address).collect();
         let secure = bound.iter().map(Bound::secure_address).collect();
@@ -126,6 +136,7 @@ impl Relay {
             queue: shared.queue.clone(),
             contact: shared.contact,
             metrics: shared.metrics.clone(),
+            watching: shared.watching.clone(),
         });
         tasks.spawn(monitor::serve(listener, monitored));
         let writer = Writer {
@@ -144,6 +155,9 @@ impl Relay {
             metrics: shared.metrics,
         };
         let writer = start_writer(writer)?;
+        for poller in pollers {
+            tasks.spawn(poller.run());
+        }
         Ok(Self {
             transmitters,
             boxes: mirrored,
@@ -219,15 +233,17 @@ struct Shared {
     contact: Arc<Mutex<Contact>>,
     metrics: Arc<Metrics>,
     news: Arc<Notify>,
+    watching: Arc<Watching>,
 }
 
 impl Shared {
-    fn new(queue: Queue) -> Self {
+    fn new(queue: Queue, watching: Watching) -> Self {
         Self {
             queue: Arc::new(queue),
             contact: Arc::new(Mutex::new(Contact::default())),
             metrics: Arc::new(Metrics::new()),
             news: Arc::new(Notify::new()),
+            watching: Arc::new(watching),
         }
     }
 }
@@ -255,6 +271,8 @@ fn start_lanes(
         contact: shared.contact.clone(),
         metrics: shared.metrics.clone(),
         told: Mutex::default(),
+        watching: shared.watching.clone(),
+        told_watched: Mutex::default(),
     });
     for lane in [Lane::Live, Lane::Backlog] {
         tasks.spawn(forwarder.clone().run(lane));
@@ -267,6 +285,40 @@ fn start_lanes(
         jobs.clone(),
     ));
     Ok(())
+}
+
+/// Those who ask the sources, with what was told of them.
+fn pollers(
+    config: &Config,
+    spool: &Spool,
+    known: &[Watched],
+    jobs: &SyncSender<Job>,
+    shared: &Shared,
+) -> Result<Vec<Poller>> {
+    let shared = poll::Shared {
+        watching: shared.watching.clone(),
+        queue: shared.queue.clone(),
+        jobs: jobs.clone(),
+        news: shared.news.clone(),
+        metrics: shared.metrics.clone(),
+        every: time::Duration::seconds(config.watch.moving_seconds.into()),
+    };
+    let open = |(place, source): (usize, &SourceConfig<'_>)| {
+        let name = source.name();
+        let (poll_every, timeout) = source.times();
+        anyhow::Ok(Poller {
+            place,
+            name: name.to_owned(),
+            source: source
+                .open()
+                .with_context(|| format!("set up source `{name}`"))?,
+            poll_every,
+            timeout,
+            services: Services::restore(spool, name, known)?,
+            shared: shared.clone(),
+        })
+    };
+    config.sources().iter().enumerate().map(open).collect()
 }
 
 /// Finds a transmitter's state and binds its sockets.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::forward::Contact;
 use crate::metrics::Metrics;
+use crate::sources::state::Watching;
 use crate::spool::Queue;
 use crate::status::Status;
 
@@ -27,6 +28,7 @@ pub struct Monitored {
     pub queue: Arc<Queue>,
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
+    pub watching: Arc<Watching>,
 }
 
 /// Answers until the process ends.
@@ -133,6 +135,7 @@ impl Monitored {
             oldest: self.queue.oldest()?,
             set_aside: self.queue.set_aside()?,
             services,
+            sources: self.watching.statuses(),
             contact,
         })
     }

@@ -12,7 +12,7 @@ mod setup;
 pub use labels::{
     AuthFailureLabels, Direction, DirectionLabels, Method, PoolState, PoolStateLabels,
     RequestLabels, ResponseLabels, S3OperationLabels, S3RequestLabels, SessionChangeLabels,
-    SurfaceLabels, SweepLabels, TaskLabels,
+    SourceLabels, SurfaceLabels, SweepLabels, TaskLabels,
 };
 pub use metrics::{Histograms, InFlight, Metrics};
 pub use parent::{TraceHeaders, adopt_parent};

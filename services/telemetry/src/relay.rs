@@ -4,10 +4,12 @@ use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::Table;
+use crate::labels::SourceLabels;
+use crate::metrics::{Histograms, Table, request_buckets};
 
 /// What a relay counts. A field is named as its metric is, without the prefix `rollcall_relay_`.
 #[derive(Debug)]
@@ -27,6 +29,18 @@ pub struct RelayMetrics {
     pub spool_write_failures_total: Counter,
     /// Times that a mirrored box was read whole.
     pub box_readings_total: Counter,
+    /// Pictures that were asked for, of brokers and proxies.
+    pub source_polls_total: Family<SourceLabels, Counter>,
+    /// Of these, those that did not come whole.
+    pub source_poll_failures_total: Family<SourceLabels, Counter>,
+    /// From asking to the last of the answer.
+    pub source_poll_duration_seconds: Histograms<SourceLabels>,
+    /// From the picture to the spool.
+    pub source_telling_duration_seconds: Histograms<SourceLabels>,
+    /// Sessions in the last whole picture.
+    pub source_sessions: Family<SourceLabels, Gauge>,
+    /// Seconds since 1970 of the last whole picture.
+    pub source_seen_timestamp_seconds: Family<SourceLabels, Gauge<f64, AtomicU64>>,
     /// Gap records: each says that events are missing.
     pub gaps_total: Counter,
     /// Events that the cloud refused.
@@ -70,6 +84,32 @@ impl RelayMetrics {
             box_readings_total: t.add(
                 "rollcall_relay_box_readings_total",
                 "Times that a mirrored box was read whole",
+            ),
+            source_polls_total: t.add(
+                "rollcall_relay_source_polls_total",
+                "Pictures that were asked for",
+            ),
+            source_poll_failures_total: t.add(
+                "rollcall_relay_source_poll_failures_total",
+                "Pictures that did not come whole",
+            ),
+            source_poll_duration_seconds: t.add_histograms(
+                "rollcall_relay_source_poll_duration_seconds",
+                "How long a picture took to come",
+                request_buckets,
+            ),
+            source_telling_duration_seconds: t.add_histograms(
+                "rollcall_relay_source_telling_duration_seconds",
+                "How long a picture took to the spool",
+                request_buckets,
+            ),
+            source_sessions: t.add(
+                "rollcall_relay_source_sessions",
+                "Sessions in the last whole picture",
+            ),
+            source_seen_timestamp_seconds: t.add(
+                "rollcall_relay_source_seen_timestamp_seconds",
+                "When the last whole picture was taken",
             ),
             gaps_total: t.add(
                 "rollcall_relay_gaps_total",

@@ -7,7 +7,7 @@ use rollcall_model::ingest::{Verdict, Verdicts};
 use super::LONGEST_PAUSE;
 
 /// What the cloud said to a batch.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Verdicts(Vec<Verdict>),
     /// It cannot read or take the batch as it is.
     Refused {
@@ -25,7 +25,17 @@ pub(super) enum Answer {
 }
 
 /// Reads the answer to a batch.
-pub(super) async fn read(response: reqwest::Response) -> Answer {
+pub(crate) async fn read(sent: reqwest::Result<reqwest::Response>) -> Answer {
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => {
+            return Answer::Away {
+                why: format!("the cloud cannot be reached: {}", causes(&error)),
+                wait: None,
+                is_locked_out: false,
+            };
+        }
+    };
     let status = response.status();
     let wait = response
         .headers()
@@ -88,7 +98,7 @@ fn first_error(body: &[u8]) -> (String, String) {
 }
 
 /// An error and its causes, without the address, which may hold a password.
-pub(super) fn causes(error: &reqwest::Error) -> String {
+fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::commands;
 use super::events::{self, Moved};
+use super::watched::{self, Watch};
 use super::{Queue, Spool, Waiting};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
@@ -80,6 +81,8 @@ pub enum Job {
     Delivered(Delivery),
     /// What was learned of a mirrored box.
     Learnt(Box<Learnt>),
+    /// What a picture of a source tells.
+    Watched(Box<Watch>),
     /// The cloud wants something done.
     Ordered(Box<OrderedCommand>),
     /// A box has answered to a command, or has not.
@@ -166,23 +169,21 @@ impl Writer {
     /// Does a group of jobs in one transaction.
     fn step(&mut self, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
-        let (learnt, jobs): (Vec<Job>, Vec<Job>) = jobs
-            .into_iter()
-            .partition(|job| matches!(job, Job::Learnt(_)));
         // Whatever comes of the transaction, what was learned is not lost.
-        let learnt: Vec<Box<Learnt>> = learnt
+        let mut learnt = Learned::default();
+        let jobs = jobs
             .into_iter()
-            .filter_map(|job| match job {
-                Job::Learnt(learnt) => Some(learnt),
-                _ => None,
-            })
+            .filter_map(|job| learnt.take(job))
             .collect();
-        match self.commit(jobs, &learnt) {
+        match self.commit(jobs, &mut learnt) {
             Ok(outcome) => {
                 self.tell(outcome);
-                for learnt in learnt {
+                for learnt in learnt.boxes {
                     let (place, tag) = (learnt.place, learnt.tag);
                     self.tell_mirrors(mirrored::Command::Stored { place, tag });
+                }
+                for watch in learnt.sources {
+                    let _ = watch.done.send(Ok(watch.telling));
                 }
             }
             Err(error) => {
@@ -198,9 +199,12 @@ impl Writer {
                     let worker = &self.hosts[host].workers[worker];
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
-                for learnt in learnt {
+                for learnt in learnt.boxes {
                     let place = learnt.place;
                     self.tell_mirrors(mirrored::Command::NotStored { place, learnt });
+                }
+                for watch in learnt.sources {
+                    let _ = watch.done.send(Err(watch.telling));
                 }
             }
         }
@@ -212,7 +216,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>, learnt: &[Box<Learnt>]) -> Result<Outcome> {
+    fn commit(&mut self, jobs: Vec<Job>, learnt: &mut Learned) -> Result<Outcome> {
         let now = self.clock.now();
         let queue = self.queue.clone();
         let tx = self
@@ -232,8 +236,11 @@ impl Writer {
             step.run(&tx, job)?;
         }
         let (mut outcome, spool) = (step.outcome, step.spool);
-        for learnt in learnt {
+        for learnt in &learnt.boxes {
             learn(&tx, spool, learnt, &mut outcome.moved)?;
+        }
+        for watch in &mut learnt.sources {
+            watch.telling.ended = watched::tell(&tx, spool, &watch.telling, &mut outcome.moved)?;
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
         let mut waiting = queue.waiting();
@@ -248,6 +255,7 @@ impl Writer {
             *held_events = held_events.saturating_add_signed(*events);
             *held_bytes = held_bytes.saturating_add_signed(*bytes);
         }
+        waiting.is_tight = self.is_disk_low || waiting.bytes() > self.max_bytes / 2;
         Ok(outcome)
     }
 
@@ -313,6 +321,25 @@ impl Writer {
                 tracing::info!(free_bytes = free, "the disk has room again");
             }
         }
+    }
+}
+
+/// What was seen elsewhere, for which nobody asks again.
+#[derive(Default)]
+struct Learned {
+    boxes: Vec<Box<Learnt>>,
+    sources: Vec<Box<Watch>>,
+}
+
+impl Learned {
+    /// Takes what is to be learned, and leaves other jobs.
+    fn take(&mut self, job: Job) -> Option<Job> {
+        match job {
+            Job::Learnt(learnt) => self.boxes.push(learnt),
+            Job::Watched(watch) => self.sources.push(watch),
+            job => return Some(job),
+        }
+        None
     }
 }
 
@@ -540,7 +567,7 @@ impl Step<'_> {
                 self.outcome.has_reports = true;
             }
             Job::Told(ids) => commands::told(tx, &ids)?,
-            Job::Learnt(_) | Job::Stop => {}
+            Job::Learnt(_) | Job::Watched(_) | Job::Stop => {}
         }
         Ok(())
     }
