@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::sources::{SourceConfig, fluxmq, maxscale, pgbouncer, rabbitmq};
+use crate::spool::SOURCE_STATES;
 
 /// Where the configuration comes from.
 #[derive(Args, Clone, Debug)]
@@ -289,6 +290,11 @@ impl Config {
         hosted.chain(mirrored).cloned().collect()
     }
 
+    /// How many transmitters' state the spool has room for.
+    pub fn states(&self) -> usize {
+        self.pagers().len() + self.sources().len() * SOURCE_STATES
+    }
+
     /// Brokers, by their services' names.
     pub fn brokers(&self) -> Vec<String> {
         let sources = self.sources().into_iter().map(|source| source.about());
@@ -461,6 +467,22 @@ mod tests {
                 .contains("plain = true")
         );
         mirror("listen = \"0.0.0.0:5694\"\nplain = true").unwrap();
+    }
+
+    #[test]
+    fn a_source_has_a_name_of_its_own() {
+        let with = |pool: &str, bus: &str| {
+            let text = format!(
+                "data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n[[pgbouncer]]\nname = {pool:?}\n\
+                 host = \"127.0.0.1\"\nuser = \"u\"\n[[fluxmq]]\nname = {bus:?}\nurl = \"http://127.0.0.1:1\"\n"
+            );
+            let config: Config = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        with("b", "c").unwrap();
+        assert!(with("a", "c").unwrap_err().contains("`a`"));
+        assert!(with("b", "b").unwrap_err().contains("`b`"));
+        assert!(with("", "c").unwrap_err().contains("`name`"));
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::monitor::Monitored;
 use crate::sources::SourceConfig;
 use crate::sources::poll::{self, Poller, Services};
 use crate::sources::state::Watching;
-use crate::spool::{Host, Job, Lane, Queue, SOURCE_STATES, Spool, Watched, Writer, path_in};
+use crate::spool::{Host, Job, Lane, Queue, Spool, Watched, Writer, path_in};
 
 /// Changes that wait for the disk, at most.
 const MAX_JOBS: usize = 1_024;
@@ -102,9 +102,7 @@ impl Relay {
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
         let sources = config.sources();
-        let states = config.transmitters.len() + config.boxes.len();
-        let states = states + sources.len() * SOURCE_STATES;
-        let mut spool = Spool::open(&path, max_bytes, states)?;
+        let mut spool = Spool::open(&path, max_bytes, config.states())?;
         let known = spool.watched()?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)

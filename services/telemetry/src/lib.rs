@@ -16,7 +16,7 @@ pub use labels::{
 };
 pub use metrics::{Histograms, InFlight, Metrics};
 pub use parent::{TraceHeaders, adopt_parent};
-pub use relay::RelayMetrics;
+pub use relay::{RelayMetrics, SourceMetrics};
 pub use setup::{LogFormat, Telemetry, TelemetryArgs, init};
 
 /// The version of this build, as traces and `rollcall_build_info` tell it.

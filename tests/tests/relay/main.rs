@@ -11,6 +11,7 @@ mod maxscale;
 mod mirror;
 mod rubbish;
 mod secure;
+mod sources;
 
 use std::time::{Duration, Instant};
 

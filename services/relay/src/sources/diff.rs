@@ -81,9 +81,9 @@ impl Memory {
         self.sessions.insert(source_id, told);
     }
 
-    /// How many sessions there are.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
+    /// Whether there are no sessions.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
     }
 
     /// What the picture of a service has that was not told. Where the source has the service no longer, it has none of its

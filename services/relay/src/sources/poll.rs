@@ -148,7 +148,8 @@ impl Poller {
         let why = format!("{error:#}");
         let metrics = &self.shared.metrics;
         metrics
-            .source_poll_failures_total
+            .sources
+            .poll_failures_total
             .get_or_create(&self.labels())
             .inc();
         let now = OffsetDateTime::now_utc();
@@ -165,11 +166,11 @@ impl Poller {
     async fn poll(&mut self) -> Result<()> {
         let metrics = self.shared.metrics.clone();
         let labels = self.labels();
-        metrics.source_polls_total.get_or_create(&labels).inc();
+        metrics.sources.polls_total.get_or_create(&labels).inc();
         let began = Instant::now();
         let taken = in_time(self.timeout, self.source.snapshot()).await;
         let took = began.elapsed();
-        let durations = &metrics.source_poll_duration_seconds;
+        let durations = &metrics.sources.poll_duration_seconds;
         durations.get_or_create(&labels).observe(took.as_secs_f64());
         let snapshot = taken?;
         self.shared.watching.check(self.place, &snapshot)?;
@@ -183,14 +184,14 @@ impl Poller {
         }
         let began = Instant::now();
         self.tell(snapshot, at).await?;
-        let durations = &metrics.source_telling_duration_seconds;
+        let durations = &metrics.sources.telling_duration_seconds;
         let took = began.elapsed().as_secs_f64();
         durations.get_or_create(&labels).observe(took);
         let held = i64::try_from(sessions).unwrap_or(i64::MAX);
-        metrics.source_sessions.get_or_create(&labels).set(held);
+        metrics.sources.sessions.get_or_create(&labels).set(held);
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
         let seen = at.unix_timestamp() as f64;
-        let timestamps = &metrics.source_seen_timestamp_seconds;
+        let timestamps = &metrics.sources.seen_timestamp_seconds;
         timestamps.get_or_create(&labels).set(seen);
         Ok(())
     }
@@ -339,7 +340,7 @@ impl Poller {
         // Of services that are no more, the cloud was told.
         self.services
             .0
-            .retain(|_, held| !held.is_gone || held.memory.len() > 0);
+            .retain(|_, held| !held.is_gone || !held.memory.is_empty());
         Ok(())
     }
 

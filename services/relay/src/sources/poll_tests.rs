@@ -105,7 +105,7 @@ impl Running {
 
     fn polls(&self) -> u64 {
         let source = "bus".to_owned();
-        let polls = &self.shared.metrics.source_polls_total;
+        let polls = &self.shared.metrics.sources.polls_total;
         polls.get_or_create(&SourceLabels { source }).get()
     }
 

@@ -200,7 +200,7 @@ impl Writer {
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
                 for learnt in learnt.boxes {
-                    let place = learnt.place;
+                    let (place, learnt) = (learnt.place, Box::new(learnt));
                     self.tell_mirrors(mirrored::Command::NotStored { place, learnt });
                 }
                 for watch in learnt.sources {
@@ -327,16 +327,16 @@ impl Writer {
 /// What was seen elsewhere, for which nobody asks again.
 #[derive(Default)]
 struct Learned {
-    boxes: Vec<Box<Learnt>>,
-    sources: Vec<Box<Watch>>,
+    boxes: Vec<Learnt>,
+    sources: Vec<Watch>,
 }
 
 impl Learned {
     /// Takes what is to be learned, and leaves other jobs.
     fn take(&mut self, job: Job) -> Option<Job> {
         match job {
-            Job::Learnt(learnt) => self.boxes.push(learnt),
-            Job::Watched(watch) => self.sources.push(watch),
+            Job::Learnt(learnt) => self.boxes.push(*learnt),
+            Job::Watched(watch) => self.sources.push(*watch),
             job => return Some(job),
         }
         None
