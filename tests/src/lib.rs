@@ -5,6 +5,7 @@
 mod client;
 mod coap;
 mod edge;
+mod fluxmq;
 mod maxscale;
 pub mod program;
 mod properties;
@@ -34,6 +35,7 @@ use tokio::sync::OnceCell;
 pub use client::{Answer, Client, Credential, file, send};
 pub use coap::{CoapAnswer, CoapClient, LossyWay, request};
 pub use edge::{Edge, SimulatedBox};
+pub use fluxmq::{FluxInside, FluxMq, flux_session};
 pub use maxscale::{Fault, MaxScale, SqlClient, Version};
 pub use properties::for_all;
 pub use proxy::Proxy;

@@ -4,6 +4,7 @@
 mod bounds;
 mod cloud;
 mod commands;
+mod fluxmq;
 mod life;
 mod loss;
 mod maxscale;
