@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use rollcall_relay::sources::maxscale::{Config, Maxscale};
 use rollcall_relay::sources::{SeenService, Snapshot};
-use rollcall_tests::{Fault, MaxScale, SqlClient, Version};
+use rollcall_tests::{Edge, Fault, MaxScale, SqlClient, TestApp, Version};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use tempfile::TempDir;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime, UtcOffset};
+
+use crate::{eventually, history, list};
 
 const CONNECTED: OffsetDateTime = datetime!(2026-11-01 07:06:05 UTC);
 
@@ -262,4 +265,75 @@ async fn a_prefix_stands_in_front_of_services_names() {
     let (mut source, _folder) = source(&standin, "prefix = \"north/\"\n");
     let seen = source.snapshot().await.unwrap();
     assert_eq!(service(&seen, "north/RW-Split-Router").connections.len(), 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_relay_beside_it_tells_of_its_sessions_and_keeps_them_while_it_is_away(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let standin = MaxScale::start(Version::V24_02, vec![client(9), client(10)]).await;
+    let mut edge = Edge::of(&app, &[]).await;
+    let password = edge.folder().join("password");
+    std::fs::write(&password, "mariadb\n").unwrap();
+    edge.set(&format!(
+        "[[maxscale]]\nname = \"proxy\"\nurl = \"{}\"\nuser = \"admin\"\npassword_file = {password:?}\npoll_seconds = 1\n",
+        standin.url
+    ));
+    edge.start(Some(&app.url)).await;
+    let path = "/v1/sessions?filter[kind]=proxy&filter[service]=RW-Split-Router";
+    let found = eventually("two sessions", async || {
+        let found = list(&app.reader, path).await;
+        (found.len() == 2).then_some(found)
+    })
+    .await;
+    let ninth = found
+        .iter()
+        .find(|held| held["attributes"]["source_id"] == "9")
+        .unwrap();
+    let told = &ninth["attributes"];
+    for (name, value) in [
+        ("state", json!("Session started")),
+        ("active", json!(true)),
+        ("user", json!("maxuser")),
+        ("remote", json!("10.0.0.7")),
+        ("port", json!(40_000)),
+        ("label", json!("nightly report")),
+        ("connected", json!("Sun Nov  1 07:06:05 2026")),
+        ("connected_at", json!("2026-11-01T07:06:05Z")),
+    ] {
+        assert_eq!(told[name], value, "{name} of {told}");
+    }
+    let servers: Vec<_> = (told["backends"].as_array().unwrap().iter())
+        .map(|held| held["server"].as_str().unwrap())
+        .collect();
+    assert_eq!(servers, ["server1", "server2"]);
+    let by_number = app.reader.get("/v1/sessions/9").await;
+    assert_eq!(by_number.json()["data"]["id"], ninth["id"]);
+
+    standin.inside().fault = Fault::ShuttingDown;
+    eventually("the relay is refused", async || {
+        let status = edge.status().await;
+        status["sources"][0]["unreachable_since"].as_str().map(drop)
+    })
+    .await;
+    standin.inside().clients.remove(0);
+    let active = list(&app.reader, path).await;
+    assert!(
+        active
+            .iter()
+            .all(|held| held["attributes"]["active"] == true),
+        "{active:?}"
+    );
+    standin.inside().fault = Fault::None;
+    eventually("number 9 is gone", async || {
+        let found = list(&app.reader, path).await;
+        let is_gone = |held: &&Value| held["attributes"]["active"] == false;
+        let gone: Vec<_> = found.iter().filter(is_gone).collect();
+        (gone.len() == 1 && gone[0]["id"] == ninth["id"]).then_some(())
+    })
+    .await;
+    let states = history(&app, ninth, "state").await;
+    assert_eq!(
+        (&states[0], states.last().unwrap()),
+        (&json!("Session started"), &json!("gone"))
+    );
 }

@@ -14,7 +14,6 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Url;
 use serde::Deserialize;
 use time::{OffsetDateTime, UtcOffset};
-use tokio::time::timeout;
 
 use self::read::{About, Listing, One, Services, Session};
 use super::http::{self, Http, Login, Refused, Settings};
@@ -78,7 +77,7 @@ pub struct Config {
     pub page_size: usize,
     #[serde(default = "poll_seconds")]
     pub poll_seconds: u64,
-    /// For a whole picture.
+    /// For one request.
     #[serde(default = "timeout_seconds")]
     pub timeout_seconds: u64,
 }
@@ -147,7 +146,6 @@ pub struct Maxscale {
     prefix: String,
     utc_offset: Option<UtcOffset>,
     page_size: usize,
-    timeout: Duration,
     /// The sessions of the last picture.
     known: HashSet<String>,
 }
@@ -156,33 +154,25 @@ impl Maxscale {
     pub fn new(config: &Config) -> Result<Self> {
         config.check()?;
         let named = || format!("maxscale `{}`", config.name);
-        let timeout = Duration::from_secs(config.timeout_seconds);
         Ok(Self {
             http: Http::new(Settings {
                 url: &config.url,
                 login: config.login().with_context(named)?,
                 ca_file: config.ca_file.as_deref(),
-                timeout,
+                timeout: Duration::from_secs(config.timeout_seconds),
                 max_body_bytes: MAX_BODY_BYTES,
             })
             .with_context(named)?,
             prefix: config.prefix.clone(),
             utc_offset: config.utc_offset()?,
             page_size: config.page_size,
-            timeout,
             known: HashSet::new(),
         })
     }
 
     /// Everything that MaxScale tells, or nothing.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
-        let taken = timeout(self.timeout, self.take()).await;
-        let (version, services, sessions) = taken.with_context(|| {
-            format!(
-                "MaxScale did not tell everything within {} s; raise `timeout_seconds`",
-                self.timeout.as_secs()
-            )
-        })??;
+        let (version, services, sessions) = self.take().await?;
         self.known = sessions.keys().cloned().collect();
         let now = OffsetDateTime::now_utc();
         let mut picture = read::Picture::new(services, self.utc_offset, now);

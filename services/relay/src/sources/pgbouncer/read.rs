@@ -338,11 +338,13 @@ impl Picture {
         }
     }
 
-    /// How a database's pools stand. PgBouncer says that it is paused as a whole only where it knows `SHOW STATE`.
+    /// How a database's pools stand. Versions without `SHOW STATE` do not tell whether PgBouncer is paused as a whole, so
+    /// then it is not said to be active; that the database is not disabled is known.
     fn state_of(&self, database: &str) -> Option<String> {
         match self.databases.get(database) {
             Some(database) if database.disabled => Some("disabled".to_owned()),
             Some(database) if database.paused => Some("paused".to_owned()),
+            Some(_) if self.state.is_none() => Some("enabled".to_owned()),
             _ => self.state.clone(),
         }
     }

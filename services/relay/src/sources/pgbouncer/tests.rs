@@ -88,7 +88,7 @@ fn a_pool_without_clients_is_there_and_its_databases_state_is_told() {
     assert_eq!(state("edge/shop/app"), Some("paused"));
     assert_eq!(state("edge/spare/eve"), Some("disabled"));
     // This version does not tell whether it is paused as a whole.
-    assert_eq!(state("edge/other/app"), None);
+    assert_eq!(state("edge/other/app"), Some("enabled"));
     assert!(service(&seen, "edge/spare/eve").connections.is_empty());
 }
 
