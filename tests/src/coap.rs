@@ -1,6 +1,6 @@
 //! CoAP for the tests: a client that sends what it is told, and a way to a server that loses datagrams.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +36,11 @@ impl CoapAnswer {
 impl CoapClient {
     /// A client of the server at `to`.
     pub async fn of(to: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
+        let here: IpAddr = match to {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let socket = UdpSocket::bind((here, 0)).await.expect("a port");
         socket.connect(to).await.expect("an address");
         let id = socket.local_addr().expect("an address").port();
         Self {

@@ -96,6 +96,7 @@ pub(crate) async fn start(
         parties_per_minute: PARTIES_PER_MINUTE,
         auto_page: false,
         reboot_every: None,
+        dtls_psk_file: None,
     })?;
     let config = Config {
         data_dir: folder.join("relay"),
@@ -120,7 +121,8 @@ pub(crate) async fn start(
         }],
         boxes: vec![BoxConfig {
             name: format!("{}-terrace", relay.name),
-            address: format!("coap://{}", simulated.address),
+            address: simulated.uri(),
+            dtls: None,
             listen: None,
             plain: false,
         }],

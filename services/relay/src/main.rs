@@ -46,6 +46,13 @@ A configuration, with what is usual:
   name = "terrace"                          # a real box, mirrored
   address = "coap://10.0.1.32:5683"
 
+  [[box]]
+  name = "garden"                           # one that speaks DTLS, or another relay's transmitter
+  address = "coaps://10.0.1.33:5684"
+
+  [box.dtls]
+  psk_file = "/etc/rollcall-relay/boxes"    # our identity:hexkey; where there are several, name ours with identity = ".."
+
   [[rabbitmq]]                              # likewise [[fluxmq]], [[maxscale]], [[pgbouncer]]: who is connected to them
   name = "bus"
   url = "http://127.0.0.1:15672"
@@ -164,10 +171,7 @@ async fn simulate(args: &SimulateArgs, telemetry: &TelemetryArgs) -> Result<()> 
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let simulated = Simulated::start(args)?;
-    print(&format!(
-        "a simulated box on coap://{}\n",
-        simulated.address
-    ))?;
+    print(&format!("a simulated box on {}\n", simulated.uri()))?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::forward::Contact;
 use crate::metrics::Metrics;
+use crate::mirrored::SharedHealth;
 use crate::sources::state::Watching;
 use crate::spool::Queue;
 use crate::status::Status;
@@ -29,6 +30,8 @@ pub struct Monitored {
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
     pub watching: Arc<Watching>,
+    /// The mirrored boxes, by name.
+    pub boxes: Vec<(String, SharedHealth)>,
 }
 
 /// Answers until the process ends.
@@ -136,6 +139,11 @@ impl Monitored {
             set_aside: self.queue.set_aside()?,
             services,
             sources: self.watching.statuses(),
+            boxes: self
+                .boxes
+                .iter()
+                .map(|(name, health)| (name.clone(), health.read()))
+                .collect(),
             contact,
         })
     }

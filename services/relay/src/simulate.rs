@@ -3,12 +3,15 @@
 //! It keeps its state over the reboots that it simulates, and nothing beyond its own end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rand::RngExt;
 use rollcall_coap::driver::{self, App, Driver};
+use rollcall_coap::dtls::{self, Keys};
 use rollcall_coap::{Code, Endpoint, Event, JSON, Request, RequestId, Response, Time, Urgency};
 use rollcall_pager::{Config, Effects, Method, Snapshot, Transmitter};
 use tokio::sync::{mpsc, watch};
@@ -16,6 +19,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::hosted;
+use crate::keys::KeyFile;
 
 /// How often the guests are looked after.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,11 +50,16 @@ pub struct SimulateArgs {
     /// Reboot again and again: observers are forgotten, sessions are not
     #[arg(long, value_name = "SECONDS")]
     pub reboot_every: Option<u64>,
+
+    /// Speak DTLS, and nothing else, with those whose keys are in this file: lines of identity:hexkey. It is read once
+    #[arg(long, value_name = "FILE")]
+    pub dtls_psk_file: Option<PathBuf>,
 }
 
 /// A box that runs; it ends when this is dropped.
 pub struct Simulated {
     pub address: SocketAddr,
+    is_secure: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -72,6 +81,10 @@ impl Simulated {
             driver::bind(address, false)
                 .with_context(|| format!("listen on UDP {address}; is another program there? Choose another with --listen"))
         };
+        let keys = args.dtls_psk_file.as_deref().map(KeyFile::open);
+        let keys = keys.transpose().context("--dtls-psk-file")?;
+        let keys = keys.map(|file| file.keys);
+        let is_secure = keys.is_some();
         let socket = bind(args.listen)?;
         let address = socket.local_addr().context("ask for the socket's port")?;
         let args = SimulateArgs {
@@ -79,16 +92,30 @@ impl Simulated {
             ..args.clone()
         };
         let task = tokio::spawn(async move {
-            if let Err(error) = live(&args, socket).await {
+            if let Err(error) = live(&args, socket, keys).await {
                 tracing::error!(error = format!("{error:#}"), "the simulated box has ended");
             }
         });
-        Ok(Self { address, task })
+        Ok(Self {
+            address,
+            is_secure,
+            task,
+        })
+    }
+
+    /// Where it is, with the scheme to speak to it: `coap://127.0.0.1:5693`.
+    pub fn uri(&self) -> String {
+        let scheme = if self.is_secure { "coaps" } else { "coap" };
+        format!("{scheme}://{}", self.address)
     }
 }
 
 /// One life after the other.
-async fn live(args: &SimulateArgs, socket: std::net::UdpSocket) -> Result<()> {
+async fn live(
+    args: &SimulateArgs,
+    socket: std::net::UdpSocket,
+    keys: Option<Arc<Keys>>,
+) -> Result<()> {
     let clock = Clock::start();
     let config = Config {
         auto_page: args.auto_page,
@@ -115,7 +142,15 @@ async fn live(args: &SimulateArgs, socket: std::net::UdpSocket) -> Result<()> {
             heartbeat: Some(PING_EVERY),
             ..rollcall_coap::Config::default()
         };
-        let driver = Driver::new(of_this_life, endpoint, app, commands).context("start the box")?;
+        let driver = Driver::new(of_this_life, endpoint, app, commands);
+        let mut driver = driver.context("start the box")?;
+        if keys.is_some() {
+            let config = dtls::Config {
+                keys: keys.clone(),
+                ..dtls::Config::default()
+            };
+            driver = driver.secure(config).context("set up DTLS")?;
+        }
         let beat = async move {
             let mut every = tokio::time::interval(TICK);
             loop {

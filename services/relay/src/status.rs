@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::forward::Contact;
+use crate::mirrored::Health;
 use crate::sources::SourceConfig;
 use crate::sources::state::SourceStatus;
 use crate::spool::{Spool, count, count_watched, oldest, path_in, watched};
@@ -31,6 +32,9 @@ pub struct Status {
     pub set_aside: u64,
     /// Events that wait, by service.
     pub services: BTreeMap<String, u64>,
+    /// Mirrored boxes, of the running relay.
+    #[serde(default)]
+    pub boxes: BTreeMap<String, Health>,
     /// Brokers and proxies that are watched.
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
@@ -84,6 +88,7 @@ fn from_spool(config: &Config) -> Result<Status> {
             .into_iter()
             .map(|(name, (events, _))| (name, events))
             .collect(),
+        boxes: BTreeMap::new(),
         sources: sources(config, &connection).context("read the spool")?,
         contact: Contact {
             last_contact,
@@ -149,6 +154,9 @@ impl Status {
                 "set aside     {} events that the cloud refused",
                 self.set_aside
             );
+        }
+        for (name, health) in &self.boxes {
+            let _ = writeln!(text, "box           {name} {}", health.in_words());
         }
         for source in &self.sources {
             source.write_words(&mut text, now);
@@ -218,6 +226,11 @@ mod tests {
 
     #[test]
     fn it_reads_as_a_person_would_say_it() {
+        let away = Health {
+            address: "coap://10.0.1.32:5683".to_owned(),
+            is_followed: false,
+            trouble: Some("no answer".to_owned()),
+        };
         let status = Status {
             is_running: false,
             version: None,
@@ -226,6 +239,7 @@ mod tests {
             oldest: Some("2026-11-21T08:00:00Z".to_owned()),
             set_aside: 1,
             services: BTreeMap::from([("desk".to_owned(), 3)]),
+            boxes: BTreeMap::from([("terrace".to_owned(), away)]),
             sources: vec![SourceStatus {
                 name: "pool".to_owned(),
                 what: "pgbouncer".to_owned(),
@@ -247,6 +261,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("last contact  never"), "{text}");
+        let of_box = "box           terrace at coap://10.0.1.32:5683: no answer\n";
+        assert!(text.contains(of_box), "{text}");
         let source = "\
 source        pool: pgbouncer 1.18.0 at 127.0.0.1:6432
               17 sessions on 2 services, seen 2026-11-21T08:03:00Z (2 min ago)

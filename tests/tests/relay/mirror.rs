@@ -1,6 +1,7 @@
 //! Mirrored boxes: what happens on them is in the store, once, with the box's own times, whatever the relay missed.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use rollcall_coap::Code;
@@ -237,4 +238,38 @@ async fn a_box_that_begins_anew_leaves_a_gap_record(pool: PgPool) {
         lost[0]["attributes"]["cleared"].is_null(),
         "nobody knows when: {lost:?}"
     );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn boxes_of_both_families_are_mirrored_by_one_relay(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut edge = Edge::of(&app, &[]).await;
+    let mut boxes = Vec::new();
+    let mut tables = String::new();
+    for (name, ip) in [
+        ("terrace", IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        ("garden", IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ] {
+        let simulated = SimulatedBox::start_on(ip, &[]).await;
+        tables += &format!(
+            "[[box]]\nname = {name:?}\naddress = \"coap://{}\"\n",
+            simulated.address
+        );
+        boxes.push((name, simulated));
+    }
+    edge.set(&tables);
+    edge.start(Some(&app.url)).await;
+    for (name, simulated) in &boxes {
+        let mut stand = CoapClient::of(simulated.address).await;
+        stand.post("/v1/sessions", r#"{"number":8}"#).await;
+        eventually(name, async || sessions(&app, name).await.pop()).await;
+        stand
+            .put("/v1/sessions?number=8", r#"{"action":"page"}"#)
+            .await;
+        eventually("paged", async || {
+            let session = sessions(&app, name).await.pop()?;
+            Some(()).filter(|()| session["attributes"]["state"] == "paged")
+        })
+        .await;
+    }
 }

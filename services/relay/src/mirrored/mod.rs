@@ -1,9 +1,11 @@
 //! Mirrored boxes: each is observed; what it tells is on our disk before it is acknowledged; where something was missed, it is
 //! read anew.
 //!
-//! One endpoint, and so one port, for all of them.
+//! One endpoint, and so one port, for all boxes of a sort.
 
 mod facade;
+mod health;
+mod start;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -25,6 +27,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use facade::{Facade, FacadeCommand};
+pub use health::{Health, SharedHealth};
+pub use start::{Boxes, Loops};
 
 use crate::hosted::Owned;
 use crate::metrics::Metrics;
@@ -41,8 +45,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const MAX_READINGS: u32 = 5;
 /// How long to wait before the spool is asked again to take what it could not.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// Reports that wait for room before the spool, at most.
+const MAX_REPORTS: usize = 1_000;
 /// How often the boxes are looked after.
-pub const TICK: Duration = Duration::from_millis(250);
+const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
 const SPREAD: Duration = Duration::from_secs(10);
 const FEW_BOXES: usize = 8;
@@ -104,7 +110,7 @@ pub struct MirroredBox {
     is_storing: bool,
     /// Not before, after the spool could not be written.
     store_at: Time,
-    trouble: Option<String>,
+    pub health: SharedHealth,
 }
 
 /// A reading of both lists.
@@ -122,17 +128,18 @@ enum Errand {
     Order(Uuid, Time),
 }
 
-/// All mirrored boxes of a relay.
+/// The mirrored boxes that share a port.
 pub struct Mirrors {
     boxes: Vec<MirroredBox>,
     errands: HashMap<CallId, Errand>,
     jobs: SyncSender<Job>,
     metrics: Arc<Metrics>,
     next_tag: u64,
+    reports: VecDeque<Box<CommandReport>>,
 }
 
 impl MirroredBox {
-    pub fn new(name: String, address: SocketAddr, mirror: Mirror) -> Self {
+    pub fn new(name: String, address: SocketAddr, mirror: Mirror, health: SharedHealth) -> Self {
         Self {
             name,
             address,
@@ -150,7 +157,7 @@ impl MirroredBox {
             waiting: VecDeque::new(),
             is_storing: false,
             store_at: Duration::ZERO,
-            trouble: None,
+            health,
         }
     }
 
@@ -177,15 +184,14 @@ impl MirroredBox {
     fn put_off(&mut self, now: Time, why: String) {
         self.due = now + self.pause.mul_f64(rand::rng().random_range(0.75..1.25));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        if self.trouble.as_ref() != Some(&why) {
+        if self.health.turned_bad(why.clone()) {
             tracing::warn!(transmitter = %self.name, address = %self.address, reason = %why, "the box cannot be followed; trying on");
-            self.trouble = Some(why);
         }
     }
 
     fn all_is_well(&mut self) {
         self.pause = FIRST_PAUSE;
-        if self.trouble.take().is_some() {
+        if self.health.turned_good() {
             tracing::info!(transmitter = %self.name, "the box is followed again");
         }
     }
@@ -204,6 +210,7 @@ impl Mirrors {
             jobs,
             metrics,
             next_tag: 0,
+            reports: VecDeque::new(),
         }
     }
 
@@ -217,6 +224,8 @@ impl Mirrors {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
+                // One that has been restarted knows nothing of our session.
+                endpoint.disconnect(held.address);
                 held.observation = None;
                 held.put_off(now, "nothing was heard of it for 70 s".to_owned());
             } else if held.observation.is_none() && held.due <= now {
@@ -382,9 +391,28 @@ impl Mirrors {
     }
 
     fn report(&mut self, report: CommandReport) {
-        if self.jobs.try_send(Job::Reported(Box::new(report))).is_err() {
-            // It counts as unknown at the next start, and in the cloud when its time is over.
-            tracing::warn!("the spool is too busy to take the report of a command");
+        if self.reports.len() == MAX_REPORTS {
+            self.reports.pop_front();
+            tracing::error!(
+                "too many reports of commands wait for the spool; one is lost, and its command will count as unknown"
+            );
+        }
+        self.reports.push_back(Box::new(report));
+        self.pass_on_reports();
+    }
+
+    /// Gives the spool what was reported of commands, as far as it has room.
+    fn pass_on_reports(&mut self) {
+        while let Some(report) = self.reports.pop_front() {
+            match self.jobs.try_send(Job::Reported(report)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                    if let Job::Reported(report) = job {
+                        self.reports.push_front(report);
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -529,6 +557,7 @@ impl App for Mirrors {
         match command {
             Command::Tick => {
                 self.expire(endpoint, now);
+                self.pass_on_reports();
                 self.tick(endpoint, now);
             }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),

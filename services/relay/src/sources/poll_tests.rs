@@ -71,7 +71,7 @@ impl Bench {
             path,
             hosts: Vec::new(),
             boxes: Default::default(),
-            mirrors: None,
+            reports: Default::default(),
             queue,
             jobs: work,
             clock: Clock::start(),

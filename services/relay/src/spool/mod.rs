@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod queue;
 mod recover;
+mod reports;
 mod watched;
 mod writer;
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 pub use queue::{Batch, Lane, Queue, Queued, Waiting, count, oldest};
 pub use recover::recover;
+pub use reports::Reports;
 pub use watched::{Lost, Telling, Watch, Watched, count_watched, watched};
 pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
 

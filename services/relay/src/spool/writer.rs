@@ -4,7 +4,6 @@
 //! Invariant: answers and notifications leave after the commit; where it fails, everything is as before and each caller
 //! is told.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,7 +21,7 @@ use uuid::Uuid;
 use super::commands;
 use super::events::{self, Moved};
 use super::watched::{self, Watch};
-use super::{Queue, Spool, Waiting};
+use super::{Queue, Reports, Spool, Waiting};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
 use crate::mirrored::{self, Learnt};
@@ -97,10 +96,10 @@ pub struct Writer {
     pub spool: Spool,
     pub path: PathBuf,
     pub hosts: Vec<Host>,
-    /// The services of mirrored boxes.
-    pub boxes: HashSet<String>,
-    /// The mirrors' loop, which acknowledges to the boxes.
-    pub mirrors: Option<mpsc::Sender<mirrored::Command>>,
+    /// The loops of mirrored boxes, which acknowledge to them.
+    pub boxes: mirrored::Loops,
+    /// What was reported of commands.
+    pub reports: Reports,
     pub queue: Arc<Queue>,
     pub jobs: Receiver<Job>,
     pub clock: Clock,
@@ -169,20 +168,28 @@ impl Writer {
     /// Does a group of jobs in one transaction.
     fn step(&mut self, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
-        // Whatever comes of the transaction, what was learned is not lost.
-        let mut learnt = Learned::default();
-        let jobs = jobs
-            .into_iter()
-            .filter_map(|job| learnt.take(job))
-            .collect();
-        match self.commit(jobs, &mut learnt) {
+        let is_last = jobs.iter().any(|job| matches!(job, Job::Stop));
+        // Whatever comes of the transaction, what was learned and reported is not lost.
+        let mut learned = Learned::default();
+        let mut others = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Learnt(learnt) => learned.boxes.push(*learnt),
+                Job::Watched(watch) => learned.sources.push(*watch),
+                Job::Reported(report) => self.reports.add(*report),
+                job => others.push(job),
+            }
+        }
+        learned.reports = self.reports.take_due(is_last);
+        match self.commit(others, &mut learned) {
             Ok(outcome) => {
+                self.reports.written(&learned.reports);
                 self.tell(outcome);
-                for learnt in learnt.boxes {
+                for learnt in learned.boxes {
                     let (place, tag) = (learnt.place, learnt.tag);
-                    self.tell_mirrors(mirrored::Command::Stored { place, tag });
+                    self.tell_mirrors(&learnt.name, mirrored::Command::Stored { place, tag });
                 }
-                for watch in learnt.sources {
+                for watch in learned.sources {
                     let _ = watch.done.send(Ok(watch.telling));
                 }
             }
@@ -192,6 +199,7 @@ impl Writer {
                     "the spool could not be written; nothing was changed"
                 );
                 self.metrics.spool_write_failures_total.inc();
+                self.reports.put_back(learned.reports);
                 for host in &mut self.hosts {
                     host.working = Transmitter::clone(&read(&host.published));
                 }
@@ -199,24 +207,25 @@ impl Writer {
                     let worker = &self.hosts[host].workers[worker];
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
-                for learnt in learnt.boxes {
-                    let (place, learnt) = (learnt.place, Box::new(learnt));
-                    self.tell_mirrors(mirrored::Command::NotStored { place, learnt });
+                for learnt in learned.boxes {
+                    let (place, name) = (learnt.place, learnt.name.clone());
+                    let learnt = Box::new(learnt);
+                    self.tell_mirrors(&name, mirrored::Command::NotStored { place, learnt });
                 }
-                for watch in learnt.sources {
+                for watch in learned.sources {
                     let _ = watch.done.send(Err(watch.telling));
                 }
             }
         }
     }
 
-    fn tell_mirrors(&self, command: mirrored::Command) {
-        if let Some(mirrors) = &self.mirrors {
+    fn tell_mirrors(&self, name: &str, command: mirrored::Command) {
+        if let Some(mirrors) = self.boxes.get(name) {
             let _ = mirrors.blocking_send(command);
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>, learnt: &mut Learned) -> Result<Outcome> {
+    fn commit(&mut self, jobs: Vec<Job>, learned: &mut Learned) -> Result<Outcome> {
         let now = self.clock.now();
         let queue = self.queue.clone();
         let tx = self
@@ -235,11 +244,15 @@ impl Writer {
         for job in jobs {
             step.run(&tx, job)?;
         }
+        for report in &learned.reports {
+            commands::finish(&tx, report)?;
+            step.outcome.has_reports = true;
+        }
         let (mut outcome, spool) = (step.outcome, step.spool);
-        for learnt in &learnt.boxes {
+        for learnt in &learned.boxes {
             learn(&tx, spool, learnt, &mut outcome.moved)?;
         }
-        for watch in &mut learnt.sources {
+        for watch in &mut learned.sources {
             watch.telling.ended = watched::tell(&tx, spool, &watch.telling, &mut outcome.moved)?;
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
@@ -296,7 +309,8 @@ impl Writer {
             let _ = delivery.done.send(());
         }
         for command in outcome.orders {
-            self.tell_mirrors(mirrored::Command::Order(Box::new(command)));
+            let name = command.service.clone();
+            self.tell_mirrors(&name, mirrored::Command::Order(Box::new(command)));
         }
         if added > 0 || outcome.has_reports {
             self.news.notify_waiters();
@@ -329,18 +343,7 @@ impl Writer {
 struct Learned {
     boxes: Vec<Learnt>,
     sources: Vec<Watch>,
-}
-
-impl Learned {
-    /// Takes what is to be learned, and leaves other jobs.
-    fn take(&mut self, job: Job) -> Option<Job> {
-        match job {
-            Job::Learnt(learnt) => self.boxes.push(*learnt),
-            Job::Watched(watch) => self.sources.push(*watch),
-            job => return Some(job),
-        }
-        None
-    }
+    reports: Vec<CommandReport>,
 }
 
 fn asker(job: &Job) -> Option<(usize, usize, RequestId)> {
@@ -488,7 +491,7 @@ struct Step<'a> {
     spool: Uuid,
     now: Now,
     hosts: &'a mut [Host],
-    boxes: &'a HashSet<String>,
+    boxes: &'a mirrored::Loops,
     outcome: Outcome,
 }
 
@@ -555,19 +558,15 @@ impl Step<'_> {
                         self.now,
                         &mut self.outcome,
                     )?;
-                } else if self.boxes.contains(&command.service) {
+                } else if self.boxes.contains_key(&command.service) {
                     self.outcome
                         .orders
                         .extend(commands::begin_at_box(tx, *command)?);
                 }
                 self.outcome.has_reports = true;
             }
-            Job::Reported(report) => {
-                commands::finish(tx, &report)?;
-                self.outcome.has_reports = true;
-            }
             Job::Told(ids) => commands::told(tx, &ids)?,
-            Job::Learnt(_) | Job::Watched(_) | Job::Stop => {}
+            Job::Learnt(_) | Job::Watched(_) | Job::Reported(_) | Job::Stop => {}
         }
         Ok(())
     }
