@@ -101,7 +101,6 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let sources = config.sources();
         let mut spool = Spool::open(&path, max_bytes, config.states())?;
         let known = spool.watched()?;
         let queue = Queue::open(&path)?;
@@ -118,9 +117,7 @@ impl Relay {
         let boxes = Boxes::bind(&config.boxes, &spool)?;
         let (mirrored, health) = (boxes.facades()?, boxes.health());
         spool.give_up_unfinished()?;
-        let abouts = sources.iter().map(SourceConfig::about).collect();
-        let watching = Watching::new(abouts, config.pagers(), &known);
-        let shared = Shared::new(queue, watching);
+        let shared = Shared::new(queue, watching(config, &known));
         let (jobs, work) = sync_channel(MAX_JOBS);
         let pollers = pollers(config, &spool, &known, &jobs, &shared)?;
         let (mut tasks, mut drivers) = (JoinSet::new(), JoinSet::new());
@@ -271,6 +268,13 @@ fn start_lanes(
         jobs.clone(),
     ));
     Ok(())
+}
+
+/// The sources, before any is asked.
+fn watching(config: &Config, known: &[Watched]) -> Watching {
+    let sources = config.sources();
+    let sources = sources.iter().map(SourceConfig::about);
+    Watching::new(sources.collect(), config.pagers(), known)
 }
 
 /// Those who ask the sources, with what was told of them.
