@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what `make clients` and `make interop` need beyond `make setup`: Java (the client generator's), Python with venv,
-# Node with npm, libcoap's programs; and into .tools/interop their packages, in the versions that tests/interop names. Quick
+# Node with npm, libcoap's programs, PgBouncer; and into .tools/interop their packages, in the versions that tests/interop names. Quick
 # where all is there. aiocoap's DTLS is built from source; where that cannot be done, it is said, and the rest goes on.
 set -eu
 
@@ -24,6 +24,7 @@ has_node() { command -v npm >/dev/null && [ "$(node -p 'process.versions.node.sp
 has_python() { command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
 # Debian has them with and without TLS, others by their plain names.
 has_libcoap() { command -v coap-client-notls >/dev/null || command -v coap-client >/dev/null; }
+has_pgbouncer() { PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v pgbouncer >/dev/null; }
 # What DTLSSocket is built with.
 has_build_tools() {
     for tool in cc make autoconf automake; do command -v $tool >/dev/null || return 1; done
@@ -38,6 +39,7 @@ has_java || missing="$missing java"
 has_python || missing="$missing python"
 has_node || missing="$missing node"
 has_libcoap || missing="$missing libcoap"
+has_pgbouncer || missing="$missing pgbouncer"
 if [ -n "$missing" ]; then
     say "missing:$missing"
     if command -v apt-get >/dev/null; then
@@ -46,20 +48,25 @@ if [ -n "$missing" ]; then
         case $missing in *python*) packages="$packages python3 python3-venv" ;; esac
         case $missing in *node*) packages="$packages nodejs npm" ;; esac
         case $missing in *libcoap*) packages="$packages libcoap3-bin" ;; esac
+        case $missing in *pgbouncer*) packages="$packages pgbouncer" ;; esac
         as_root apt-get update -q
         # shellcheck disable=SC2086 # several packages
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
+        # Debian starts it, now and with the machine. Nobody asked for that here.
+        case $missing in *pgbouncer*) [ ! -d /run/systemd/system ] || as_root systemctl disable --now pgbouncer ;; esac
     elif command -v brew >/dev/null; then
         case $missing in *java*) brew install openjdk ;; esac
         case $missing in *python*) brew install python ;; esac
         case $missing in *node*) brew install node ;; esac
         case $missing in *libcoap*) brew install libcoap ;; esac
+        case $missing in *pgbouncer*) brew install pgbouncer ;; esac
     else
         fail "neither apt-get nor Homebrew is here. Install by hand:$missing"
     fi
     has_java || fail "there is no working java"
     has_python || fail "Python 3.10 or newer with ensurepip is needed"
     has_libcoap || fail "libcoap's programs (coap-client, coap-server) are needed"
+    has_pgbouncer || fail "PgBouncer is needed"
     has_node || fail "Node 18 or newer with npm is needed"
 fi
 

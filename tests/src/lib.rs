@@ -5,6 +5,8 @@
 mod client;
 mod coap;
 mod edge;
+mod fluxmq;
+mod maxscale;
 pub mod program;
 mod properties;
 mod proxy;
@@ -33,6 +35,8 @@ use tokio::sync::OnceCell;
 pub use client::{Answer, Client, Credential, file, send};
 pub use coap::{CoapAnswer, CoapClient, LossyWay, request};
 pub use edge::{Edge, SimulatedBox};
+pub use fluxmq::{FluxInside, FluxMq, flux_session};
+pub use maxscale::{Fault, MaxScale, SqlClient, Version};
 pub use properties::for_all;
 pub use proxy::Proxy;
 pub use relay::{Relay, verdicts};

@@ -9,7 +9,9 @@ use rollcall_api::admin;
 use rollcall_api::config::ServeConfig;
 use rollcall_model::ProjectId;
 use rollcall_relay::Relay;
-use rollcall_relay::config::{BoxConfig, Cloud, Config, Monitor, SpoolConfig, TransmitterConfig};
+use rollcall_relay::config::{
+    BoxConfig, Cloud, Config, Monitor, SpoolConfig, TransmitterConfig, WatchConfig,
+};
 use rollcall_relay::simulate::{SimulateArgs, Simulated};
 use rollcall_store::{organizations, relays};
 
@@ -127,6 +129,11 @@ pub(crate) async fn start(
             plain: false,
             silence_seconds: 70,
         }],
+        watch: WatchConfig::default(),
+        rabbitmq: Vec::new(),
+        fluxmq: Vec::new(),
+        maxscale: Vec::new(),
+        pgbouncer: Vec::new(),
     };
     let started = Relay::start(&config)
         .await

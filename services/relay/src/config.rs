@@ -11,6 +11,9 @@ use rollcall_coap::Network;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::sources::{SourceConfig, fluxmq, maxscale, pgbouncer, rabbitmq};
+use crate::spool::SOURCE_STATES;
+
 pub use boxes::{BoxConfig, BoxDtls};
 
 /// Where the configuration comes from.
@@ -57,6 +60,31 @@ pub struct Config {
     /// Real boxes that this relay mirrors.
     #[serde(default, rename = "box")]
     pub boxes: Vec<BoxConfig>,
+    #[serde(default)]
+    pub watch: WatchConfig,
+    /// Brokers and proxies whose clients are watched.
+    #[serde(default)]
+    pub rabbitmq: Vec<rabbitmq::Config>,
+    #[serde(default)]
+    pub fluxmq: Vec<fluxmq::Config>,
+    #[serde(default)]
+    pub maxscale: Vec<maxscale::Config>,
+    #[serde(default)]
+    pub pgbouncer: Vec<pgbouncer::Config>,
+}
+
+/// How brokers and proxies are watched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchConfig {
+    /// What moves all the time (idle, messages that wait) is told of a session this often, at most.
+    pub moving_seconds: u32,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self { moving_seconds: 30 }
+    }
 }
 
 /// Where events go.
@@ -193,28 +221,85 @@ impl Config {
         Ok(config)
     }
 
+    /// Brokers and proxies that are watched.
+    pub fn sources(&self) -> Vec<SourceConfig<'_>> {
+        let rabbitmq = self.rabbitmq.iter().map(SourceConfig::RabbitMq);
+        let fluxmq = self.fluxmq.iter().map(SourceConfig::FluxMq);
+        let maxscale = self.maxscale.iter().map(SourceConfig::Maxscale);
+        let pgbouncer = self.pgbouncer.iter().map(SourceConfig::Pgbouncer);
+        let brokers = rabbitmq.chain(fluxmq);
+        brokers.chain(maxscale).chain(pgbouncer).collect()
+    }
+
+    /// Transmitters and boxes, by their services' names.
+    pub fn pagers(&self) -> Vec<String> {
+        let hosted = self.transmitters.iter().map(|held| &held.name);
+        let mirrored = self.boxes.iter().map(|held| &held.name);
+        hosted.chain(mirrored).cloned().collect()
+    }
+
+    /// How many transmitters' state the spool has room for.
+    pub fn states(&self) -> usize {
+        self.pagers().len() + self.sources().len() * SOURCE_STATES
+    }
+
+    /// Brokers, by their services' names.
+    pub fn brokers(&self) -> Vec<String> {
+        let sources = self.sources().into_iter().map(|source| source.about());
+        let brokers = sources.filter(|about| about.is_broker);
+        brokers.map(|about| about.name).collect()
+    }
+
     /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
+        self.check_names()?;
+        for transmitter in &self.transmitters {
+            transmitter.networks()?;
+            transmitter.check_reach()?;
+        }
+        for held in &self.boxes {
+            held.check()?;
+        }
+        for source in self.sources() {
+            source.check()?;
+        }
+        if !self.monitor.listen.ip().is_loopback() {
+            bail!(
+                "monitor.listen is {}: it has no login, so it stays on a loopback address",
+                self.monitor.listen
+            );
+        }
+        ensure!(self.spool.max_mib > 0, "spool.max_mib is at least 1");
+        Ok(())
+    }
+
+    /// Names and ports are unique.
+    fn check_names(&self) -> Result<()> {
         let hosted = self
             .transmitters
             .iter()
-            .map(|held| (&held.name, held.addresses()));
+            .map(|held| (held.name.as_str(), held.addresses()));
         let mirrored = self
             .boxes
             .iter()
-            .map(|held| (&held.name, held.listen.into_iter().collect()));
-        let mut names: Vec<&String> = Vec::new();
+            .map(|held| (held.name.as_str(), held.listen.into_iter().collect()));
+        let watched = self.sources();
+        let sources = watched.iter().map(SourceConfig::name);
+        let mut names: Vec<&str> = Vec::new();
         let mut taken: Vec<SocketAddr> = Vec::new();
-        for (name, addresses) in hosted.chain(mirrored) {
+        for (name, addresses) in hosted
+            .chain(mirrored)
+            .chain(sources.map(|name| (name, Vec::new())))
+        {
             let is_fine = (1..=200).contains(&name.len()) && !name.chars().any(char::is_control);
             ensure!(
                 is_fine,
-                "transmitter or box {}: `name` has 1 to 200 bytes and no control characters",
+                "transmitter, box or source {}: `name` has 1 to 200 bytes and no control characters",
                 names.len() + 1
             );
             ensure!(
                 !names.contains(&name),
-                "two transmitters or boxes are called `{name}`; a name is unique"
+                "two transmitters, boxes or sources are called `{name}`; a name is unique"
             );
             names.push(name);
             for address in addresses {
@@ -225,20 +310,6 @@ impl Config {
                 taken.push(address);
             }
         }
-        for transmitter in &self.transmitters {
-            transmitter.networks()?;
-            transmitter.check_reach()?;
-        }
-        for held in &self.boxes {
-            held.check()?;
-        }
-        if !self.monitor.listen.ip().is_loopback() {
-            bail!(
-                "monitor.listen is {}: it has no login, so it stays on a loopback address",
-                self.monitor.listen
-            );
-        }
-        ensure!(self.spool.max_mib > 0, "spool.max_mib is at least 1");
         Ok(())
     }
 }
@@ -329,6 +400,22 @@ mod tests {
         let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
         with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
         assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
+    }
+
+    #[test]
+    fn a_source_has_a_name_of_its_own() {
+        let with = |pool: &str, bus: &str| {
+            let text = format!(
+                "data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n[[pgbouncer]]\nname = {pool:?}\n\
+                 host = \"127.0.0.1\"\nuser = \"u\"\n[[fluxmq]]\nname = {bus:?}\nurl = \"http://127.0.0.1:1\"\n"
+            );
+            let config: Config = toml::from_str(&text).unwrap();
+            config.check().map_err(|error| error.to_string())
+        };
+        with("b", "c").unwrap();
+        assert!(with("a", "c").unwrap_err().contains("`a`"));
+        assert!(with("b", "b").unwrap_err().contains("`b`"));
+        assert!(with("", "c").unwrap_err().contains("`name`"));
     }
 
     #[test]

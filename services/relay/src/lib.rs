@@ -1,6 +1,7 @@
-//! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
-//! network does.
+//! The edge of Rollcall: hosts pager transmitters, watches brokers and proxies, keeps what happens on disk, and forwards it to
+//! the cloud whatever the network does.
 
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod forward;
@@ -39,7 +40,10 @@ use crate::keys::KeyFile;
 use crate::metrics::Metrics;
 use crate::mirrored::Boxes;
 use crate::monitor::Monitored;
-use crate::spool::{Host, Job, Lane, Queue, Reports, Spool, Writer, path_in};
+use crate::sources::SourceConfig;
+use crate::sources::poll::{self, Poller, Services};
+use crate::sources::state::Watching;
+use crate::spool::{Host, Job, Lane, Queue, Reports, Spool, Watched, Writer, path_in};
 
 /// Changes that wait for the disk, at most.
 const MAX_JOBS: usize = 1_024;
@@ -97,8 +101,8 @@ impl Relay {
         config.check()?;
         let path = path_in(&config.data_dir);
         let max_bytes = config.spool.max_mib << 20;
-        let services = config.transmitters.len() + config.boxes.len();
-        let mut spool = Spool::open(&path, max_bytes, services)?;
+        let mut spool = Spool::open(&path, max_bytes, config.states())?;
+        let known = spool.watched()?;
         let queue = Queue::open(&path)?;
         let listener = TcpListener::bind(config.monitor.listen)
             .await
@@ -113,8 +117,9 @@ impl Relay {
         let boxes = Boxes::bind(&config.boxes, &spool)?;
         let (mirrored, health) = (boxes.facades()?, boxes.health());
         spool.give_up_unfinished()?;
-        let shared = Shared::new(queue);
+        let shared = Shared::new(queue, watching(config, &known));
         let (jobs, work) = sync_channel(MAX_JOBS);
+        let pollers = pollers(config, &spool, &known, &jobs, &shared)?;
         let (mut tasks, mut drivers) = (JoinSet::new(), JoinSet::new());
         let transmitters = bound.iter().map(|bound| bound.address).collect();
         let secure = bound.iter().map(Bound::secure_address).collect();
@@ -126,6 +131,7 @@ impl Relay {
             queue: shared.queue.clone(),
             contact: shared.contact,
             metrics: shared.metrics.clone(),
+            watching: shared.watching.clone(),
             boxes: health,
         });
         tasks.spawn(monitor::serve(listener, monitored));
@@ -145,6 +151,9 @@ impl Relay {
             metrics: shared.metrics,
         };
         let writer = start_writer(writer)?;
+        for poller in pollers {
+            tasks.spawn(poller.run());
+        }
         Ok(Self {
             transmitters,
             boxes: mirrored,
@@ -207,15 +216,17 @@ struct Shared {
     contact: Arc<Mutex<Contact>>,
     metrics: Arc<Metrics>,
     news: Arc<Notify>,
+    watching: Arc<Watching>,
 }
 
 impl Shared {
-    fn new(queue: Queue) -> Self {
+    fn new(queue: Queue, watching: Watching) -> Self {
         Self {
             queue: Arc::new(queue),
             contact: Arc::new(Mutex::new(Contact::default())),
             metrics: Arc::new(Metrics::new()),
             news: Arc::new(Notify::new()),
+            watching: Arc::new(watching),
         }
     }
 }
@@ -243,6 +254,8 @@ fn start_lanes(
         contact: shared.contact.clone(),
         metrics: shared.metrics.clone(),
         told: Mutex::default(),
+        watching: shared.watching.clone(),
+        told_watched: Mutex::default(),
     });
     for lane in [Lane::Live, Lane::Backlog] {
         tasks.spawn(forwarder.clone().run(lane));
@@ -255,6 +268,47 @@ fn start_lanes(
         jobs.clone(),
     ));
     Ok(())
+}
+
+/// The sources, before any is asked.
+fn watching(config: &Config, known: &[Watched]) -> Watching {
+    let sources = config.sources();
+    let sources = sources.iter().map(SourceConfig::about);
+    Watching::new(sources.collect(), config.pagers(), known)
+}
+
+/// Those who ask the sources, with what was told of them.
+fn pollers(
+    config: &Config,
+    spool: &Spool,
+    known: &[Watched],
+    jobs: &SyncSender<Job>,
+    shared: &Shared,
+) -> Result<Vec<Poller>> {
+    let shared = poll::Shared {
+        watching: shared.watching.clone(),
+        queue: shared.queue.clone(),
+        jobs: jobs.clone(),
+        news: shared.news.clone(),
+        metrics: shared.metrics.clone(),
+        every: time::Duration::seconds(config.watch.moving_seconds.into()),
+    };
+    let open = |(place, source): (usize, &SourceConfig<'_>)| {
+        let name = source.name();
+        let (poll_every, timeout) = source.times();
+        anyhow::Ok(Poller {
+            place,
+            name: name.to_owned(),
+            source: source
+                .open()
+                .with_context(|| format!("set up source `{name}`"))?,
+            poll_every,
+            timeout,
+            services: Services::restore(spool, name, known)?,
+            shared: shared.clone(),
+        })
+    };
+    config.sources().iter().enumerate().map(open).collect()
 }
 
 /// Finds a transmitter's state and binds its sockets.

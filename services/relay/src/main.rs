@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use rollcall_relay::config::{Config, ConfigArgs};
 use rollcall_relay::simulate::{SimulateArgs, Simulated};
-use rollcall_relay::{Relay, spool, status};
+use rollcall_relay::{Relay, check, spool, status};
 use rollcall_telemetry::TelemetryArgs;
 use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud.
+/// The edge of Rollcall: hosts pager transmitters, watches brokers and proxies, keeps what happens on disk, and forwards it to the
+/// cloud.
 #[derive(Parser)]
 #[command(name = "rollcall-relay", version, after_help = EXAMPLES)]
 struct Cli {
@@ -22,6 +23,7 @@ struct Cli {
 
 const EXAMPLES: &str = r#"Examples:
   rollcall-relay run --config relay.toml
+  rollcall-relay check --config relay.toml
   rollcall-relay status --config relay.toml --json
   rollcall-relay simulate --listen 127.0.0.1:5693 --parties-per-minute 20
 
@@ -49,24 +51,36 @@ A configuration, with what is usual:
   address = "coaps://10.0.1.33:5684"
 
   [box.dtls]
-  psk_file = "/etc/rollcall-relay/boxes"    # our identity:hexkey; where there are several, name ours with identity = "..""#;
+  psk_file = "/etc/rollcall-relay/boxes"    # our identity:hexkey; where there are several, name ours with identity = ".."
+
+  [[rabbitmq]]                              # likewise [[fluxmq]], [[maxscale]], [[pgbouncer]]: who is connected to them
+  name = "bus"
+  url = "http://127.0.0.1:15672"
+  user = "rollcall"
+  password_file = "/etc/rollcall-relay/bus""#;
 
 #[derive(Subcommand)]
 enum Command {
-    /// Host the transmitters and forward what happens, until stopped
+    /// Host the transmitters, watch brokers and proxies, and forward what happens, until stopped
     Run {
         #[command(flatten)]
         config: ConfigArgs,
         #[command(flatten)]
         telemetry: TelemetryArgs,
     },
-    /// Say what waits in the spool, since when, and when the cloud was last heard of
+    /// Say what waits in the spool, since when, when the cloud was last heard of, and how brokers and proxies stand
     Status {
         #[command(flatten)]
         config: ConfigArgs,
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Ask every broker and proxy, and the cloud, once; say what can be seen and what cannot. The exit code is 1 where something
+    /// cannot be reached
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Be a box: a stand-in for a real transmitter, with guests who come and go
     Simulate {
@@ -111,12 +125,21 @@ async fn run(cli: Cli) -> Result<()> {
             };
             print(&text)
         }
+        Command::Check { config } => {
+            let checked = check::check(&Config::read(&config)?).await;
+            print(&checked.words)?;
+            anyhow::ensure!(checked.is_fine, "not everything could be reached");
+            Ok(())
+        }
         Command::Simulate { args, telemetry } => simulate(&args, &telemetry).await,
         Command::Recover { config } => {
             let config = Config::read(&config)?;
-            let services: Vec<String> =
-                config.transmitters.iter().map(|t| t.name.clone()).collect();
-            let saved = spool::recover(&config.data_dir, config.spool.max_mib << 20, &services)?;
+            let saved = spool::recover(
+                &config.data_dir,
+                config.spool.max_mib << 20,
+                &config.pagers(),
+                &config.brokers(),
+            )?;
             print(&format!(
                 "saved         {} transmitters, {} sessions, {} events that wait\nkept          {}\n",
                 saved.transmitters,

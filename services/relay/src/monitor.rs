@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::forward::Contact;
 use crate::metrics::Metrics;
 use crate::mirrored::SharedHealth;
+use crate::sources::state::Watching;
 use crate::spool::Queue;
 use crate::status::Status;
 
@@ -28,6 +29,7 @@ pub struct Monitored {
     pub queue: Arc<Queue>,
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
+    pub watching: Arc<Watching>,
     /// The mirrored boxes, by name.
     pub boxes: Vec<(String, SharedHealth)>,
 }
@@ -136,6 +138,7 @@ impl Monitored {
             oldest: self.queue.oldest()?,
             set_aside: self.queue.set_aside()?,
             services,
+            sources: self.watching.statuses(),
             boxes: self
                 .boxes
                 .iter()

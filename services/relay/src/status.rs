@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -13,7 +13,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::Config;
 use crate::forward::Contact;
 use crate::mirrored::Health;
-use crate::spool::{Spool, count, oldest, path_in};
+use crate::sources::SourceConfig;
+use crate::sources::state::SourceStatus;
+use crate::spool::{Spool, count, count_watched, oldest, path_in, watched};
 
 /// How a relay is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct Status {
     /// Mirrored boxes, of the running relay.
     #[serde(default)]
     pub boxes: BTreeMap<String, Health>,
+    /// Brokers and proxies that are watched.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
     #[serde(flatten)]
     pub contact: Contact,
 }
@@ -84,11 +89,37 @@ fn from_spool(config: &Config) -> Result<Status> {
             .map(|(name, (events, _))| (name, events))
             .collect(),
         boxes: BTreeMap::new(),
+        sources: sources(config, &connection).context("read the spool")?,
         contact: Contact {
             last_contact,
             ..Contact::default()
         },
     })
+}
+
+/// The sources as the spool has them.
+fn sources(config: &Config, connection: &Connection) -> Result<Vec<SourceStatus>> {
+    // A spool that no relay has opened since there are sources has none.
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let (known, sessions) = match version {
+        1 => Default::default(),
+        _ => (watched(connection)?, count_watched(connection)?),
+    };
+    let status = |source: &SourceConfig<'_>| {
+        let own = known
+            .iter()
+            .filter(|held| held.source == source.name() && !held.is_gone);
+        let mut status = source.about().status();
+        let mut seen = None;
+        for held in own {
+            seen = seen.max(held.seen);
+            status.services += 1;
+            status.sessions += sessions.get(&*held.name).copied().unwrap_or_default();
+        }
+        status.seen = seen.and_then(|at| at.format(&Rfc3339).ok());
+        status
+    };
+    Ok(config.sources().iter().map(status).collect())
 }
 
 impl Status {
@@ -127,6 +158,9 @@ impl Status {
         for (name, health) in &self.boxes {
             let _ = writeln!(text, "box           {name} {}", health.in_words(now));
         }
+        for source in &self.sources {
+            source.write_words(&mut text, now);
+        }
         let contact = match &self.contact.last_contact {
             Some(at) => ago(at, now),
             None => "never".to_owned(),
@@ -136,6 +170,36 @@ impl Status {
             let _ = writeln!(text, "trouble       {trouble}");
         }
         text
+    }
+}
+
+impl SourceStatus {
+    fn write_words(&self, text: &mut String, now: OffsetDateTime) {
+        let version = self.version.as_deref().map(|version| format!(" {version}"));
+        let _ = writeln!(
+            text,
+            "source        {}: {}{} at {}",
+            self.name,
+            self.what,
+            version.unwrap_or_default(),
+            self.address
+        );
+        let seen = match &self.seen {
+            Some(at) => format!(
+                "{} sessions on {} services, seen {}",
+                self.sessions,
+                self.services,
+                ago(at, now)
+            ),
+            None => "never seen".to_owned(),
+        };
+        let _ = writeln!(text, "              {seen}");
+        if let Some(since) = &self.unreachable_since {
+            let _ = writeln!(text, "              unreachable since {}", ago(since, now));
+        }
+        if let Some(trouble) = &self.trouble {
+            let _ = writeln!(text, "              {trouble}");
+        }
     }
 }
 
@@ -177,6 +241,17 @@ mod tests {
             set_aside: 1,
             services: BTreeMap::from([("desk".to_owned(), 3)]),
             boxes: BTreeMap::from([("terrace".to_owned(), away)]),
+            sources: vec![SourceStatus {
+                name: "pool".to_owned(),
+                what: "pgbouncer".to_owned(),
+                address: "127.0.0.1:6432".to_owned(),
+                version: Some("1.18.0".to_owned()),
+                seen: Some("2026-11-21T08:03:00Z".to_owned()),
+                services: 2,
+                sessions: 17,
+                unreachable_since: Some("2026-11-21T08:03:05Z".to_owned()),
+                trouble: Some("it refuses the password".to_owned()),
+            }],
             contact: Contact::default(),
         };
         let text = status.in_words(datetime!(2026-11-21 08:05:00 UTC));
@@ -189,5 +264,12 @@ mod tests {
         assert!(text.contains("last contact  never"), "{text}");
         let of_box = "box           terrace at coap://10.0.1.32:5683: no answer; last heard of 2026-11-21T08:01:00Z (4 min ago)\n";
         assert!(text.contains(of_box), "{text}");
+        let source = "\
+source        pool: pgbouncer 1.18.0 at 127.0.0.1:6432
+              17 sessions on 2 services, seen 2026-11-21T08:03:00Z (2 min ago)
+              unreachable since 2026-11-21T08:03:05Z (115 s ago)
+              it refuses the password
+";
+        assert!(text.contains(source), "{text}");
     }
 }

@@ -104,6 +104,12 @@ pub struct SurfaceLabels {
     pub surface: &'static str,
 }
 
+/// A source that a relay watches, by the name that its configuration gives it.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+pub struct SourceLabels {
+    pub source: String,
+}
+
 /// Connections of the database pool by what they do.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 pub struct PoolStateLabels {

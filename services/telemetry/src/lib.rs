@@ -12,11 +12,11 @@ mod setup;
 pub use labels::{
     AuthFailureLabels, Direction, DirectionLabels, Method, PoolState, PoolStateLabels,
     RequestLabels, ResponseLabels, S3OperationLabels, S3RequestLabels, SessionChangeLabels,
-    SurfaceLabels, SweepLabels, TaskLabels,
+    SourceLabels, SurfaceLabels, SweepLabels, TaskLabels,
 };
 pub use metrics::{Histograms, InFlight, Metrics};
 pub use parent::{TraceHeaders, adopt_parent};
-pub use relay::RelayMetrics;
+pub use relay::{RelayMetrics, SourceMetrics};
 pub use setup::{LogFormat, Telemetry, TelemetryArgs, init};
 
 /// The version of this build, as traces and `rollcall_build_info` tell it.

@@ -172,7 +172,7 @@ impl Table {
         self.register(name, help, M::default())
     }
 
-    fn add_histograms<L>(
+    pub(crate) fn add_histograms<L>(
         &mut self,
         name: &'static str,
         help: &str,
@@ -204,7 +204,7 @@ impl Table {
 }
 
 /// 0.5 ms to 60 s: from a cached answer to the upload of a large attachment.
-fn request_buckets() -> Histogram {
+pub(crate) fn request_buckets() -> Histogram {
     Histogram::new([
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
         60.0,

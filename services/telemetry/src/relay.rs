@@ -4,10 +4,12 @@ use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::Table;
+use crate::labels::SourceLabels;
+use crate::metrics::{Histograms, Table, request_buckets};
 
 /// What a relay counts. A field is named as its metric is, without the prefix `rollcall_relay_`.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct RelayMetrics {
     pub spool_write_failures_total: Counter,
     /// Times that a mirrored box was read whole.
     pub box_readings_total: Counter,
+    pub sources: SourceMetrics,
     /// Gap records: each says that events are missing.
     pub gaps_total: Counter,
     /// Events that the cloud refused.
@@ -37,6 +40,57 @@ pub struct RelayMetrics {
     pub failures_total: Counter,
     /// Seconds since 1970.
     pub last_contact_timestamp_seconds: Gauge<f64, AtomicU64>,
+}
+
+/// What is counted of each broker and proxy that is watched. A field is named as its metric is, without the prefix
+/// `rollcall_relay_source_`.
+#[derive(Debug)]
+pub struct SourceMetrics {
+    /// Pictures that were asked for, of brokers and proxies.
+    pub polls_total: Family<SourceLabels, Counter>,
+    /// Of these, those that did not come whole.
+    pub poll_failures_total: Family<SourceLabels, Counter>,
+    /// From asking to the last of the answer.
+    pub poll_duration_seconds: Histograms<SourceLabels>,
+    /// From the picture to the spool.
+    pub telling_duration_seconds: Histograms<SourceLabels>,
+    /// Sessions in the last whole picture.
+    pub sessions: Family<SourceLabels, Gauge>,
+    /// Seconds since 1970 of the last whole picture.
+    pub seen_timestamp_seconds: Family<SourceLabels, Gauge<f64, AtomicU64>>,
+}
+
+impl SourceMetrics {
+    fn new(t: &mut Table) -> Self {
+        Self {
+            polls_total: t.add(
+                "rollcall_relay_source_polls_total",
+                "Pictures that were asked for",
+            ),
+            poll_failures_total: t.add(
+                "rollcall_relay_source_poll_failures_total",
+                "Pictures that did not come whole",
+            ),
+            poll_duration_seconds: t.add_histograms(
+                "rollcall_relay_source_poll_duration_seconds",
+                "How long a picture took to come",
+                request_buckets,
+            ),
+            telling_duration_seconds: t.add_histograms(
+                "rollcall_relay_source_telling_duration_seconds",
+                "How long a picture took to the spool",
+                request_buckets,
+            ),
+            sessions: t.add(
+                "rollcall_relay_source_sessions",
+                "Sessions in the last whole picture",
+            ),
+            seen_timestamp_seconds: t.add(
+                "rollcall_relay_source_seen_timestamp_seconds",
+                "When the last whole picture was taken",
+            ),
+        }
+    }
 }
 
 impl RelayMetrics {
@@ -71,6 +125,7 @@ impl RelayMetrics {
                 "rollcall_relay_box_readings_total",
                 "Times that a mirrored box was read whole",
             ),
+            sources: SourceMetrics::new(&mut t),
             gaps_total: t.add(
                 "rollcall_relay_gaps_total",
                 "Records of events that are missing",

@@ -5,13 +5,16 @@ mod backlog;
 mod bounds;
 mod cloud;
 mod commands;
+mod fluxmq;
 mod kills;
 mod life;
 mod loss;
+mod maxscale;
 mod mirror;
 mod pages;
 mod rubbish;
 mod secure;
+mod sources;
 
 use std::time::{Duration, Instant};
 

@@ -102,7 +102,9 @@ fn forwarder(
         }],
         contact: Arc::default(),
         metrics: Arc::default(),
-        told: Mutex::new(HashMap::new()),
+        told: Mutex::default(),
+        watching: Arc::default(),
+        told_watched: Mutex::default(),
     }
 }
 

@@ -26,7 +26,17 @@ pub enum Answer {
 }
 
 /// Reads the answer to a batch.
-pub(super) async fn read(response: reqwest::Response) -> Answer {
+pub(crate) async fn read(sent: reqwest::Result<reqwest::Response>) -> Answer {
+    let response = match sent {
+        Ok(response) => response,
+        Err(error) => {
+            return Answer::Away {
+                why: format!("the cloud cannot be reached: {}", causes(&error)),
+                wait: None,
+                is_locked_out: false,
+            };
+        }
+    };
     let status = response.status();
     let wait = response
         .headers()
@@ -96,7 +106,7 @@ fn first_error(body: &[u8]) -> (String, String) {
 }
 
 /// An error and its causes, without the address, which may hold a password.
-pub(super) fn causes(error: &reqwest::Error) -> String {
+fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = cause {

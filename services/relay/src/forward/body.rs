@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rollcall_model::ingest::{self, PagerStatistics, RelayReport, ServiceReport, SpoolReport};
@@ -10,12 +11,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Forwarder, Source};
+use crate::sources::state::Revision;
 use crate::spool::{Batch, read_published};
 use crate::wire;
 
 /// Least bytes that are worth compressing, and zstd's level.
 const COMPRESS_FROM: usize = 1_024;
 const COMPRESSION: i32 = 3;
+/// Reports of watched services that have no event in the batch.
+const MAX_REPORTS: usize = 500;
+/// How often it is told when a service was last seen.
+const SEEN_EVERY: Duration = Duration::from_secs(20);
 
 /// The body of a batch.
 pub struct Body {
@@ -24,6 +30,8 @@ pub struct Body {
     pub is_packed: bool,
     /// The statistics that it tells, by service.
     pub told: HashMap<String, PagerStatistics>,
+    /// The watched services that it reports of, and which changes of them.
+    pub watched: Vec<(String, (Revision, Instant))>,
     /// Commands whose reports it carries.
     pub reported: Vec<uuid::Uuid>,
 }
@@ -36,11 +44,19 @@ impl Forwarder {
             .iter()
             .map(|event| RawValue::from_string(event.body.clone()))
             .collect();
-        let services = self.reports(batch);
+        let mut services = self.reports(batch);
         let told = services
             .iter()
             .filter_map(|service| Some((service.name.clone(), service.statistics?)));
         let told = told.collect();
+        let now = Instant::now();
+        let (reports, revisions): (Vec<_>, Vec<_>) = self.watch_reports(batch).into_iter().unzip();
+        let names = reports.iter().map(|report| report.name.clone());
+        let watched = names
+            .zip(revisions)
+            .map(|(name, held)| (name, (held, now)))
+            .collect();
+        services.extend(reports);
         let batch = ingest::Batch {
             relay: RelayReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,8 +78,37 @@ impl Forwarder {
             bytes,
             is_packed,
             told,
+            watched,
             reported,
         })
+    }
+
+    /// Watched services: those of the batch's events, those of which the cloud does not know how they stand, and each now and
+    /// then for when it was last seen.
+    fn watch_reports(&self, batch: &Batch) -> Vec<(ServiceReport, Revision)> {
+        let events = batch.events.iter();
+        let mut names: HashSet<&str> = events.map(|event| event.service.as_str()).collect();
+        let known = self.told_watched.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        let mut others = 0;
+        self.watching.reports(|name, revision| {
+            if names.remove(name) {
+                return true;
+            }
+            let is_news = known
+                .get(name)
+                .is_none_or(|(held, at)| *held != revision || at.elapsed() >= SEEN_EVERY);
+            others += usize::from(is_news);
+            is_news && others <= MAX_REPORTS
+        })
+    }
+
+    /// Whether the cloud should hear soon of how a source stands.
+    pub(super) fn has_news_of_sources(&self) -> bool {
+        let known = self.told_watched.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        self.watching
+            .any(|name, revision| known.get(name).is_none_or(|(held, _)| *held != revision))
     }
 
     /// The services of the batch's events, and those whose statistics the cloud does not know.

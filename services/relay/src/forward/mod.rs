@@ -10,7 +10,7 @@ pub use body::Body;
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
@@ -25,8 +25,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::forward::answer::causes;
+pub(crate) use self::answer::read as read_answer;
 use crate::metrics::Metrics;
+use crate::sources::state::{Revision, Watching};
 use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue};
 
 /// How often a relay that has nothing to send says that it is there.
@@ -74,6 +75,9 @@ pub struct Forwarder {
     pub metrics: Arc<Metrics>,
     /// Statistics that the cloud has, by service.
     pub told: Mutex<HashMap<String, PagerStatistics>>,
+    pub watching: Arc<Watching>,
+    /// What the cloud has of watched services, and since when.
+    pub told_watched: Mutex<HashMap<String, (Revision, Instant)>>,
 }
 
 /// One lane's memory.
@@ -108,7 +112,7 @@ impl Forwarder {
             let this = self.clone();
             let most = course.most;
             let look = move || {
-                let has_reports = !this.queue.reports()?.is_empty();
+                let has_reports = !this.queue.reports()?.is_empty() || this.has_news_of_sources();
                 this.queue
                     .take(lane, most)
                     .map(|batch| (batch, has_reports))
@@ -264,19 +268,16 @@ impl Forwarder {
             request = request.header("content-encoding", "zstd");
         }
         let request = request.body(body.bytes);
-        let answer = match request.send().await {
-            Ok(response) => answer::read(response).await,
-            Err(error) => Answer::Away {
-                why: format!("the cloud cannot be reached: {}", causes(&error)),
-                wait: None,
-                is_locked_out: false,
-            },
-        };
+        let answer = read_answer(request.send().await).await;
         if matches!(answer, Answer::Verdicts(_)) {
             self.told
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(body.told);
+            self.told_watched
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(body.watched);
             if !body.reported.is_empty() {
                 let jobs = self.jobs.clone();
                 let _ = spawn_blocking(move || jobs.send(Job::Told(body.reported))).await;

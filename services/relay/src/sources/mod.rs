@@ -3,8 +3,25 @@
 //!
 //! Invariant: only a whole picture counts. What could not be read whole says nothing of anybody.
 
+mod bounds;
+pub mod diff;
+pub mod fluxmq;
+mod http;
+pub mod maxscale;
+pub mod pgbouncer;
+pub mod poll;
+pub mod rabbitmq;
+mod secret;
+pub mod state;
+mod zone;
+
+use std::time::Duration;
+
+use anyhow::Result;
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
+
+use self::state::About;
 
 /// Everything that a source tells at one time.
 #[derive(Debug, Default)]
@@ -29,4 +46,136 @@ pub struct SeenService {
     pub broker: Option<BrokerReport>,
     /// Every session that the source has, by its name there; each once.
     pub connections: Vec<ConnectionSession>,
+}
+
+/// A source's table in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub enum SourceConfig<'a> {
+    RabbitMq(&'a rabbitmq::Config),
+    FluxMq(&'a fluxmq::Config),
+    Maxscale(&'a maxscale::Config),
+    Pgbouncer(&'a pgbouncer::Config),
+}
+
+/// Something that is asked for pictures.
+pub enum Source {
+    RabbitMq(rabbitmq::RabbitMq),
+    FluxMq(fluxmq::FluxMq),
+    Maxscale(maxscale::Maxscale),
+    Pgbouncer(pgbouncer::Pgbouncer),
+    /// What a test hands in.
+    #[cfg(test)]
+    Feed(tokio::sync::mpsc::Receiver<Result<Snapshot>>),
+}
+
+impl SourceConfig<'_> {
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::RabbitMq(config) => config.check(),
+            Self::FluxMq(config) => config.check(),
+            Self::Maxscale(config) => config.check(),
+            Self::Pgbouncer(config) => config.check(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            Self::RabbitMq(config) => &config.name,
+            Self::FluxMq(config) => &config.name,
+            Self::Maxscale(config) => &config.name,
+            Self::Pgbouncer(config) => &config.name,
+        }
+    }
+
+    /// What it is, without credentials: `check` sees to it that no address holds any.
+    pub fn about(&self) -> About {
+        let (what, address, knows) = match self {
+            Self::RabbitMq(config) => ("rabbitmq", config.url.clone(), rabbitmq::KNOWS),
+            Self::FluxMq(config) => ("fluxmq", config.url.clone(), fluxmq::KNOWS),
+            Self::Maxscale(config) => ("maxscale", config.url.clone(), maxscale::KNOWS),
+            Self::Pgbouncer(config) => {
+                let address = format!("{}:{}", config.host, config.port);
+                ("pgbouncer", address, pgbouncer::KNOWS)
+            }
+        };
+        About {
+            name: self.name().to_owned(),
+            what,
+            address,
+            knows,
+            is_broker: matches!(self, Self::RabbitMq(_) | Self::FluxMq(_)),
+        }
+    }
+
+    /// How often it is asked, and its `timeout_seconds`.
+    pub fn times(&self) -> (Duration, Duration) {
+        let (every, timeout) = match self {
+            Self::RabbitMq(config) => (config.poll_seconds, config.timeout_seconds),
+            Self::FluxMq(config) => (config.poll_seconds, config.timeout_seconds),
+            Self::Maxscale(config) => (config.poll_seconds, config.timeout_seconds),
+            Self::Pgbouncer(config) => (config.poll_seconds, config.timeout_seconds),
+        };
+        (Duration::from_secs(every), Duration::from_secs(timeout))
+    }
+
+    pub fn open(&self) -> Result<Source> {
+        Ok(match self {
+            Self::RabbitMq(config) => Source::RabbitMq(rabbitmq::RabbitMq::new(config)?),
+            Self::FluxMq(config) => Source::FluxMq(fluxmq::FluxMq::new(config)?),
+            Self::Maxscale(config) => Source::Maxscale(maxscale::Maxscale::new(config)?),
+            Self::Pgbouncer(config) => Source::Pgbouncer(pgbouncer::Pgbouncer::new(config)?),
+        })
+    }
+}
+
+impl Source {
+    /// Everything that the source tells now, or why not.
+    pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        match self {
+            Self::RabbitMq(source) => source.snapshot().await,
+            Self::FluxMq(source) => source.snapshot().await,
+            Self::Maxscale(source) => source.snapshot().await,
+            Self::Pgbouncer(source) => source.snapshot().await,
+            #[cfg(test)]
+            Self::Feed(feed) => match feed.recv().await {
+                Some(picture) => picture,
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    /// What can be seen and what cannot, a sentence a line.
+    pub async fn check_words(&mut self) -> Result<Vec<String>> {
+        match self {
+            Self::RabbitMq(source) => source.check_words().await,
+            Self::FluxMq(source) => source.check_words().await,
+            _ => Ok(self.snapshot().await?.words()),
+        }
+    }
+}
+
+impl Snapshot {
+    /// What is in it, a sentence a line.
+    fn words(self) -> Vec<String> {
+        let sessions = self.services.iter().map(|seen| seen.connections.len());
+        let sessions: usize = sessions.sum();
+        let (count, version) = (self.services.len(), self.version);
+        let mut words: Vec<String> = version.into_iter().collect();
+        words.push(format!("{sessions} sessions on {count} services"));
+        const NAMED: usize = 20;
+        for seen in self.services.iter().take(NAMED) {
+            let state = seen.state.as_ref().map(|state| format!(" ({state})"));
+            words.push(format!(
+                "{} on {}{}",
+                seen.connections.len(),
+                seen.name,
+                state.unwrap_or_default()
+            ));
+        }
+        if count > NAMED {
+            words.push(format!("and {} services more", count - NAMED));
+        }
+        words.extend(self.trouble);
+        words
+    }
 }

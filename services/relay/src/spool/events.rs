@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use super::watched;
 use super::writer::{Delivery, Fate};
 
 /// Refused events that are kept.
@@ -154,7 +155,12 @@ pub(super) fn drop_oldest(
                 (row.get(1)?, row.get(2)?, row.get(3)?);
             freed += body.len() as u64;
             taken.push((position, service.clone(), body.len()));
-            let (events, since) = earlier_gap(&body).unwrap_or((Some(1), at.clone()));
+            let event = serde_json::from_str::<IngestEvent>(&body).ok();
+            let gap = event.as_ref().and_then(earlier_gap);
+            let (events, since) = gap.unwrap_or((Some(1), at.clone()));
+            if let Some(event) = &event {
+                watched::lose(tx, position, event, &body)?;
+            }
             let entry = missing.entry(service).or_insert_with(|| Missing {
                 position,
                 sequence,
@@ -172,6 +178,7 @@ pub(super) fn drop_oldest(
             .execute([position])?;
         moved.services.push((service, -1, -i64::try_from(bytes)?));
     }
+    watched::forget_oldest_ends(tx)?;
     for (service, gap) in missing {
         leave_gap_record(tx, spool, &service, &gap, moved)?;
     }
@@ -179,9 +186,8 @@ pub(super) fn drop_oldest(
 }
 
 /// Where what is dropped is a gap record itself: how many events it stands for, and since when.
-fn earlier_gap(body: &str) -> Option<(Option<u64>, String)> {
-    let event: IngestEvent = serde_json::from_str(body).ok()?;
-    let Happening::Gap { gap } = event.what else {
+fn earlier_gap(event: &IngestEvent) -> Option<(Option<u64>, String)> {
+    let Happening::Gap { gap } = &event.what else {
         return None;
     };
     let since = gap.since.unwrap_or(event.at).format(&Rfc3339).ok()?;

@@ -7,6 +7,7 @@ mod events;
 mod queue;
 mod recover;
 mod reports;
+mod watched;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -23,14 +24,17 @@ use uuid::Uuid;
 pub use queue::{Batch, Lane, Queue, Queued, Waiting, count, oldest};
 pub use recover::recover;
 pub use reports::Reports;
+pub use watched::{Lost, Telling, Watch, Watched, count_watched, watched};
 pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
 
 /// Tells the file from other SQLite files: `rcsp`.
 const APPLICATION_ID: i32 = 0x7263_7370;
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
 const PAGE_BYTES: u64 = 4_096;
 /// What the state of a transmitter may take: 10,000 sessions with labels of 1,000 bytes, and room.
 const STATE_BYTES: u64 = 64 << 20;
+/// How many transmitters' state a source's may take: 100,000 sessions with 5 KiB of subscriptions each.
+pub const SOURCE_STATES: usize = 8;
 
 const SCHEMA: &str = "
     -- Which spool it is, and how many of its events the cloud refused.
@@ -126,8 +130,9 @@ impl Spool {
         )?;
         if tables == 0 {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            let watched = watched::SCHEMA;
             connection.execute_batch(&format!(
-                "begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"
+                "begin; {SCHEMA} {watched} pragma user_version = {SCHEMA_VERSION}; commit;"
             ))?;
             connection.execute(
                 "insert into spool (id, created_at) values (?1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
@@ -144,6 +149,16 @@ impl Spool {
             connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         if problem != "ok" {
             bail!(Damage(problem));
+        }
+        if version < SCHEMA_VERSION {
+            // Version 1 knew of no sources.
+            let watched = watched::SCHEMA;
+            let upgrade =
+                format!("begin; {watched} pragma user_version = {SCHEMA_VERSION}; commit;");
+            connection
+                .execute_batch(&upgrade)
+                .context("upgrade the spool")?;
+            tracing::info!(from = version, to = SCHEMA_VERSION, "the spool is upgraded");
         }
         let id: String = connection.query_row("select id from spool", [], |row| row.get(0))?;
         let id = Uuid::try_parse(&id).context("read the spool's id")?;
@@ -266,6 +281,27 @@ mod tests {
         let first = open.id;
         drop(open);
         assert_eq!(Spool::open(&path, 1 << 20, 1).unwrap().id, first);
+    }
+
+    #[test]
+    fn a_spool_of_before_there_were_sources_is_upgraded_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_in(folder.path());
+        let old = Connection::open(&path).unwrap();
+        let id = Uuid::from_u128(7);
+        old.execute_batch(&format!(
+            "pragma journal_mode = wal; pragma application_id = {APPLICATION_ID}; {SCHEMA} pragma user_version = 1;
+             insert into spool (id, created_at) values ('{id}', '');
+             insert into events (service, sequence, at, body) values ('a', 1, '', 'x');"
+        ))
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let spool = Spool::open(&path, 1 << 20, 1).unwrap();
+            assert_eq!(spool.id, id, "the ids of its events stay");
+            assert_eq!(count(&spool.connection).unwrap()["a"], (1, 1));
+            assert!(spool.watched().unwrap().is_empty());
+        }
     }
 
     #[test]

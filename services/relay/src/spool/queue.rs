@@ -52,6 +52,8 @@ pub struct Waiting {
     busy: HashMap<String, Lane>,
     /// What is being sent; it must stay until there is an answer.
     pub in_flight: BTreeSet<i64>,
+    /// The spool is nearly full: nothing is told again now.
+    pub is_tight: bool,
 }
 
 impl Waiting {
@@ -81,6 +83,12 @@ impl Queue {
             connection: Mutex::new(connection),
             waiting: Mutex::new(waiting),
         })
+    }
+
+    /// Reads the spool as it is committed.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = self.connection.lock();
+        read(&connection.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How much waits.
@@ -148,29 +156,19 @@ impl Queue {
 
     /// When the oldest event that waits happened.
     pub fn oldest(&self) -> Result<Option<String>> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        oldest(&connection)
+        self.read(oldest)
     }
 
     /// Reports of commands that the cloud does not have yet.
     pub fn reports(&self) -> Result<Vec<CommandReport>> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        super::commands::reports(&connection)
+        self.read(super::commands::reports)
     }
 
     /// Events that the cloud refused.
     pub fn set_aside(&self) -> Result<u64> {
-        let connection = self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        Ok(connection.query_row("select set_aside from spool", [], |row| row.get(0))?)
+        self.read(|connection| {
+            Ok(connection.query_row("select set_aside from spool", [], |row| row.get(0))?)
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use time::OffsetDateTime;
 
-use super::{Spool, events, path_in};
+use super::{SOURCE_STATES, Spool, events, path_in, watched};
 
 /// What was saved.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,16 +22,22 @@ pub struct Recovered {
 }
 
 /// Moves a damaged spool aside, and saves what can be read of it. `services` are those of the configuration: each gets a
-/// gap record.
-pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<Recovered> {
+/// gap record. Of `brokers`, which are services too, everything is told again.
+pub fn recover(
+    data_dir: &Path,
+    max_bytes: u64,
+    services: &[String],
+    brokers: &[String],
+) -> Result<Recovered> {
     let path = path_in(data_dir);
+    let states = services.len() + brokers.len() * SOURCE_STATES;
     if !path.exists() {
         bail!(
             "there is no spool in {}: nothing to recover",
             data_dir.display()
         );
     }
-    if Spool::open(&path, max_bytes, services.len()).is_ok() {
+    if Spool::open(&path, max_bytes, states).is_ok() {
         bail!(
             "the spool {} is not damaged: `rollcall-relay run` goes on with it",
             path.display()
@@ -48,7 +54,7 @@ pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<R
                 .with_context(|| format!("move {} aside", from.display()))?;
         }
     }
-    let mut spool = Spool::open(&path, max_bytes, services.len())?;
+    let mut spool = Spool::open(&path, max_bytes, states)?;
     let mut recovered = Recovered {
         kept: kept.clone(),
         ..Recovered::default()
@@ -56,7 +62,8 @@ pub fn recover(data_dir: &Path, max_bytes: u64, services: &[String]) -> Result<R
     if let Ok(damaged) = Connection::open_with_flags(&kept, OpenFlags::SQLITE_OPEN_READ_WRITE) {
         copy(&damaged, &mut spool.connection, &mut recovered)?;
     }
-    let mut known: BTreeSet<String> = services.iter().cloned().collect();
+    watched::doubt_all(&spool.connection, brokers)?;
+    let mut known: BTreeSet<String> = services.iter().chain(brokers).cloned().collect();
     let mut read = spool.connection.prepare("select name from services")?;
     let names = read.query_map([], |row| row.get(0))?;
     known.extend(names.flatten());
@@ -85,6 +92,9 @@ fn copy(from: &Connection, to: &mut Connection, recovered: &mut Recovered) -> Re
         ("set_aside", 5),
         // Or somebody might be paged twice.
         ("commands", 5),
+        ("watched_services", 7),
+        ("watched_sessions", 3),
+        ("watched_ends", 3),
     ] {
         let Ok(mut read) = from.prepare(&format!("select * from {table}")) else {
             continue;

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::commands;
 use super::events::{self, Moved};
+use super::watched::{self, Watch};
 use super::{Queue, Reports, Spool, Waiting};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
@@ -79,6 +80,8 @@ pub enum Job {
     Delivered(Delivery),
     /// What was learned of a mirrored box.
     Learnt(Box<Learnt>),
+    /// What a picture of a source tells.
+    Watched(Box<Watch>),
     /// The cloud wants something done.
     Ordered(Box<OrderedCommand>),
     /// A box has answered to a command, or has not.
@@ -167,22 +170,27 @@ impl Writer {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
         let is_last = jobs.iter().any(|job| matches!(job, Job::Stop));
         // Whatever comes of the transaction, what was learned and reported is not lost.
-        let (mut learnt, mut others) = (Vec::new(), Vec::new());
+        let mut learned = Learned::default();
+        let mut others = Vec::new();
         for job in jobs {
             match job {
-                Job::Learnt(of_box) => learnt.push(of_box),
+                Job::Learnt(learnt) => learned.boxes.push(*learnt),
+                Job::Watched(watch) => learned.sources.push(*watch),
                 Job::Reported(report) => self.reports.add(*report),
                 job => others.push(job),
             }
         }
-        let reports = self.reports.take_due(is_last);
-        match self.commit(now, others, &learnt, &reports) {
+        learned.reports = self.reports.take_due(is_last);
+        match self.commit(now, others, &mut learned) {
             Ok(outcome) => {
-                self.reports.written(&reports);
+                self.reports.written(&learned.reports);
                 self.tell(outcome);
-                for learnt in learnt {
+                for learnt in learned.boxes {
                     let (place, tag) = (learnt.place, learnt.tag);
                     self.tell_mirrors(&learnt.name, mirrored::Command::Stored { place, tag });
+                }
+                for watch in learned.sources {
+                    let _ = watch.done.send(Ok(watch.telling));
                 }
             }
             Err(error) => {
@@ -191,7 +199,7 @@ impl Writer {
                     "the spool could not be written; nothing was changed"
                 );
                 self.metrics.spool_write_failures_total.inc();
-                self.reports.put_back(reports);
+                self.reports.put_back(learned.reports);
                 for host in &mut self.hosts {
                     host.working = Transmitter::clone(&read(&host.published));
                 }
@@ -199,9 +207,13 @@ impl Writer {
                     let worker = &self.hosts[host].workers[worker];
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
-                for learnt in learnt {
+                for learnt in learned.boxes {
                     let (place, name) = (learnt.place, learnt.name.clone());
+                    let learnt = Box::new(learnt);
                     self.tell_mirrors(&name, mirrored::Command::NotStored { place, learnt });
+                }
+                for watch in learned.sources {
+                    let _ = watch.done.send(Err(watch.telling));
                 }
             }
         }
@@ -213,13 +225,7 @@ impl Writer {
         }
     }
 
-    fn commit(
-        &mut self,
-        now: Now,
-        jobs: Vec<Job>,
-        learnt: &[Box<Learnt>],
-        reports: &[CommandReport],
-    ) -> Result<Outcome> {
+    fn commit(&mut self, now: Now, jobs: Vec<Job>, learned: &mut Learned) -> Result<Outcome> {
         let queue = self.queue.clone();
         let tx = self
             .spool
@@ -237,13 +243,16 @@ impl Writer {
         for job in jobs {
             step.run(&tx, job)?;
         }
-        for report in reports {
+        for report in &learned.reports {
             commands::finish(&tx, report)?;
             step.outcome.has_reports = true;
         }
         let (mut outcome, spool) = (step.outcome, step.spool);
-        for learnt in learnt {
+        for learnt in &learned.boxes {
             learn(&tx, spool, learnt, &mut outcome.moved)?;
+        }
+        for watch in &mut learned.sources {
+            watch.telling.ended = watched::tell(&tx, spool, &watch.telling, &mut outcome.moved)?;
         }
         // What is being sent must not be dropped: the lock is held until the commit stands.
         let mut waiting = queue.waiting();
@@ -258,6 +267,7 @@ impl Writer {
             *held_events = held_events.saturating_add_signed(*events);
             *held_bytes = held_bytes.saturating_add_signed(*bytes);
         }
+        waiting.is_tight = self.is_disk_low || waiting.bytes() > self.max_bytes / 2;
         Ok(outcome)
     }
 
@@ -325,6 +335,14 @@ impl Writer {
             }
         }
     }
+}
+
+/// What was seen elsewhere, for which nobody asks again.
+#[derive(Default)]
+struct Learned {
+    boxes: Vec<Learnt>,
+    sources: Vec<Watch>,
+    reports: Vec<CommandReport>,
 }
 
 fn asker(job: &Job) -> Option<(usize, usize, RequestId)> {
@@ -548,7 +566,7 @@ impl Step<'_> {
                 self.outcome.has_reports = true;
             }
             Job::Told(ids) => commands::told(tx, &ids)?,
-            Job::Learnt(_) | Job::Reported(_) | Job::Stop => {}
+            Job::Learnt(_) | Job::Watched(_) | Job::Reported(_) | Job::Stop => {}
         }
         Ok(())
     }

@@ -1,0 +1,276 @@
+//! Asks a source over HTTP for JSON: with time-outs and a bound on what is read, and never sent elsewhere by the server.
+//!
+//! Invariant: an error names the address without credentials, and where in the answer the trouble is; never the answer's text
+//! beyond what the server says for people.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::DeserializeOwned;
+
+/// How long a connection may take to come about, where the whole request may take longer.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer of failure that are looked at for the reason.
+const MAX_REASON_BYTES: usize = 4 << 10;
+/// Characters of a server's own words that are passed on.
+const MAX_REASON_CHARS: usize = 200;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Login {
+    Nobody,
+    Basic {
+        user: String,
+        password: SecretString,
+    },
+    Bearer(SecretString),
+}
+
+/// How a source is asked.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// `http://10.0.0.5:15672`, with a path in front of the API's where a proxy asks for one.
+    pub url: &'a str,
+    pub login: Login,
+    /// Authorities beside the machine's own: PEM, one or several.
+    pub ca_file: Option<&'a Path>,
+    /// For a request, from connecting to the last byte.
+    pub timeout: Duration,
+    /// What one answer may have.
+    pub max_body_bytes: usize,
+}
+
+/// A source's HTTP server.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: Client,
+    base: Url,
+    login: Login,
+    max_body_bytes: usize,
+}
+
+/// The server answered, but not with what was asked for.
+#[derive(Debug)]
+pub struct Refused {
+    pub status: u16,
+    url: String,
+    /// What the server says of it, shortened; empty where it says nothing that people could read.
+    pub reason: String,
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = StatusCode::from_u16(self.status).ok();
+        let name = status.and_then(|status| status.canonical_reason());
+        write!(f, "{} answers {}", self.url, self.status)?;
+        name.map_or(Ok(()), |name| write!(f, " {name}"))?;
+        if !self.reason.is_empty() {
+            write!(f, " ({})", self.reason)?;
+        }
+        f.write_str(match self.status {
+            300..=399 => {
+                ": it points elsewhere, which is not followed; set `url` to where the API is"
+            }
+            401 => ": check the user and the password or token",
+            403 => ": the user may not read this; give it the right to",
+            404 => ": is `url` the API's own address, and does this version have it?",
+            429 => ": it is asked too often; raise `poll_seconds`",
+            500.. => ": see the server's log",
+            _ => "",
+        })
+    }
+}
+
+/// The address in a configuration: `http` or `https`, without credentials, query and fragment.
+pub fn check_url(url: &str) -> Result<Url> {
+    let base = Url::parse(url)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        // The text is not repeated: it may hold a password.
+        .context("`url` is an address such as http://127.0.0.1:15672")?;
+    ensure!(
+        base.username().is_empty() && base.password().is_none(),
+        "`url` holds credentials: put them into `user` and `password_file`"
+    );
+    ensure!(
+        base.query().is_none() && base.fragment().is_none(),
+        "`url` has no `?` and no `#`: it is the address that the API's paths come after"
+    );
+    Ok(base)
+}
+
+impl Http {
+    pub fn new(settings: Settings<'_>) -> Result<Self> {
+        let base = check_url(settings.url)?;
+        let mut client = Client::builder()
+            .timeout(settings.timeout)
+            .connect_timeout(CONNECT_PATIENCE.min(settings.timeout))
+            // Credentials go where the configuration says and nowhere else.
+            .redirect(Policy::none())
+            // A source is beside the relay: what leads out of the network is not on the way to it.
+            .no_proxy()
+            .user_agent(concat!("rollcall-relay/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = settings.ca_file {
+            client = client.tls_certs_merge(authorities(file)?);
+        }
+        Ok(Self {
+            client: client.build().context("set up HTTP")?,
+            base,
+            login: settings.login,
+            max_body_bytes: settings.max_body_bytes,
+        })
+    }
+
+    /// The address of a part of the API; every segment is encoded, whatever it holds.
+    pub fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url> {
+        ensure!(
+            !segments.iter().any(|segment| [".", ".."].contains(segment)),
+            "`.` and `..` cannot stand alone between the slashes of an address"
+        );
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .ok()
+            .context("`url` is an address such as http://127.0.0.1:15672")?
+            .pop_if_empty()
+            .extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    /// What the address answers, read as JSON. An answer that is not a success is a [`Refused`].
+    pub async fn get<T: DeserializeOwned>(&self, url: &Url) -> Result<T> {
+        let body = self.bytes(url).await?;
+        decode(url, &body)
+    }
+
+    /// The body of a success, whole.
+    pub async fn bytes(&self, url: &Url) -> Result<Vec<u8>> {
+        let request = self
+            .client
+            .get(url.clone())
+            .header("Accept", "application/json");
+        let request = match &self.login {
+            Login::Nobody => request,
+            Login::Basic { user, password } => {
+                request.basic_auth(user, Some(password.expose_secret()))
+            }
+            Login::Bearer(token) => request.bearer_auth(token.expose_secret()),
+        };
+        let response = request
+            .send()
+            .await
+            .map_err(|error| unreached(url, error))?;
+        if !response.status().is_success() {
+            return Err(refused(url, response).await.into());
+        }
+        self.whole(url, response).await
+    }
+
+    async fn whole(&self, url: &Url, mut response: Response) -> Result<Vec<u8>> {
+        let most = self.max_body_bytes;
+        let promised = response.content_length().unwrap_or_default();
+        let mut body = Vec::new();
+        if promised <= most as u64 {
+            while let Some(piece) = response
+                .chunk()
+                .await
+                .map_err(|error| unreached(url, error))?
+            {
+                if body.len() + piece.len() > most {
+                    bail!(too_large(url, most));
+                }
+                body.extend_from_slice(&piece);
+            }
+            return Ok(body);
+        }
+        bail!(too_large(url, most));
+    }
+}
+
+/// Reads a body as JSON; the error tells the place in it.
+pub fn decode<T: DeserializeOwned>(url: &Url, body: &[u8]) -> Result<T> {
+    let looks_like_html = body.trim_ascii_start().starts_with(b"<");
+    serde_json::from_slice(body).with_context(|| {
+        if looks_like_html {
+            format!("{url} answers with a page for people, not with JSON: is `url` the API's own address?")
+        } else {
+            format!("{url} answers with JSON that cannot be read ({} bytes)", body.len())
+        }
+    })
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>> {
+    let name = || format!("read `ca_file` {}", file.display());
+    let pem = std::fs::read(file).with_context(name)?;
+    let held = Certificate::from_pem_bundle(&pem).with_context(name)?;
+    ensure!(
+        !held.is_empty(),
+        "`ca_file` {} holds no certificate: it is a PEM file",
+        file.display()
+    );
+    Ok(held)
+}
+
+fn too_large(url: &Url, most: usize) -> String {
+    format!(
+        "{url} answers with more than {} MiB, which is not read",
+        most >> 20
+    )
+}
+
+/// Why there was no answer, down to the cause; the address once.
+fn unreached(url: &Url, error: reqwest::Error) -> anyhow::Error {
+    let what = if error.is_timeout() {
+        "did not answer in time"
+    } else if error.is_connect() {
+        "cannot be reached"
+    } else {
+        "broke off its answer"
+    };
+    anyhow::Error::new(error.without_url()).context(format!("{url} {what}"))
+}
+
+async fn refused(url: &Url, mut response: Response) -> Refused {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while body.len() < MAX_REASON_BYTES {
+        match response.chunk().await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            _ => break,
+        }
+    }
+    Refused {
+        status,
+        url: url
+            .as_str()
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        reason: reason(&body),
+    }
+}
+
+/// What a server says of its refusal, in the shapes that sources have: `{"error":..,"reason":..}`, `{"error":..}`,
+/// `{"errors":[{"detail":..}]}`.
+fn reason(body: &[u8]) -> String {
+    let Ok(told) = serde_json::from_slice::<serde_json::Value>(body) else {
+        return String::new();
+    };
+    let places = ["/reason", "/errors/0/detail", "/error/detail", "/error"];
+    let said = places
+        .iter()
+        .find_map(|place| told.pointer(place)?.as_str())
+        .unwrap_or_default();
+    let plain = said.chars().filter(|c| !c.is_control());
+    plain.take(MAX_REASON_CHARS).collect()
+}
