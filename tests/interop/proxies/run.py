@@ -151,6 +151,9 @@ def clients_come_and_go(watch):
 
 
 def pools_are_paused(watch):
+    version = watch.bouncer.admin("SHOW VERSION")[0]["version"].split()[-1]
+    watch.eventually("a pool tells the version and what it can know", lambda: watch.cloud.service(SHOP).get("source"),
+                     lambda seen: seen and seen.get("version") == version and "backends" in seen["knows"], version)
     watch.bouncer.admin("PAUSE shop")
     watch.eventually("a paused pool says so", lambda: watch.cloud.service(SHOP).get("state"),
                      lambda seen: seen == "paused", "paused")
@@ -161,7 +164,7 @@ def pools_are_paused(watch):
 
 def it_hangs_for_a_while(watch, carol):
     def unreachable():
-        return (watch.cloud.service(SHOP).get("source") or {}).get("unreachable_since")
+        return watch.cloud.service(SHOP).get("unreachable_since")
     watch.bouncer.process.send_signal(signal.SIGSTOP)
     try:
         watch.eventually("a PgBouncer that hangs is unreachable", unreachable, bool, "unreachable_since")

@@ -3,8 +3,6 @@
 //! Every version ignores the parameters that it does not know, so all are asked alike: what is paged comes in pages.
 
 mod read;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
