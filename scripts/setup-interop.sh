@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what `make clients` and `make interop` need beyond `make setup`: Java (the client generator's), Python with venv,
-# Node with npm, libcoap's programs; and into .tools/interop their packages, in the versions that tests/interop names. Quick
+# Node with npm, libcoap's programs, RabbitMQ; and into .tools/interop their packages, in the versions that tests/interop names. Quick
 # where all is there.
 set -eu
 
@@ -24,6 +24,11 @@ has_node() { command -v npm >/dev/null && [ "$(node -p 'process.versions.node.sp
 has_python() { command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
 # Debian has them with and without TLS, others by their plain names.
 has_libcoap() { command -v coap-client-notls >/dev/null || command -v coap-client >/dev/null; }
+# Where tests/interop/brokers/rabbitmq.py looks: the wrapper in the path insists on a user and paths of its own.
+has_rabbitmq() {
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || [ -x /opt/homebrew/sbin/rabbitmq-server ] ||
+        [ -x /usr/local/sbin/rabbitmq-server ]
+}
 has_java() { command -v java >/dev/null && java -version >/dev/null 2>&1; }
 
 missing=
@@ -31,6 +36,7 @@ has_java || missing="$missing java"
 has_python || missing="$missing python"
 has_node || missing="$missing node"
 has_libcoap || missing="$missing libcoap"
+has_rabbitmq || missing="$missing rabbitmq"
 if [ -n "$missing" ]; then
     say "missing:$missing"
     if command -v apt-get >/dev/null; then
@@ -39,20 +45,34 @@ if [ -n "$missing" ]; then
         case $missing in *python*) packages="$packages python3 python3-venv" ;; esac
         case $missing in *node*) packages="$packages nodejs npm" ;; esac
         case $missing in *libcoap*) packages="$packages libcoap3-bin" ;; esac
+        case $missing in *rabbitmq*) packages="$packages rabbitmq-server" ;; esac
         as_root apt-get update -q
+        # Debian's package would also start a broker of its own, with the machine. Nobody asked for that here.
+        policy=/usr/sbin/policy-rc.d
+        ours=
+        if [ "${missing#*rabbitmq}" != "$missing" ] && [ ! -e "$policy" ]; then
+            ours=yes
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod 755 "$policy"
+        fi
         # shellcheck disable=SC2086 # several packages
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages || failed=yes
+        [ -z "$ours" ] || as_root rm "$policy"
+        [ -z "${failed-}" ] || fail "apt-get could not install:$packages"
+        case $missing in *rabbitmq*) ! command -v systemctl >/dev/null || as_root systemctl disable --quiet rabbitmq-server || true ;; esac
     elif command -v brew >/dev/null; then
         case $missing in *java*) brew install openjdk ;; esac
         case $missing in *python*) brew install python ;; esac
         case $missing in *node*) brew install node ;; esac
         case $missing in *libcoap*) brew install libcoap ;; esac
+        case $missing in *rabbitmq*) brew install rabbitmq ;; esac
     else
         fail "neither apt-get nor Homebrew is here. Install by hand:$missing"
     fi
     has_java || fail "there is no working java"
     has_python || fail "Python 3.10 or newer with ensurepip is needed"
     has_libcoap || fail "libcoap's programs (coap-client, coap-server) are needed"
+    has_rabbitmq || fail "RabbitMQ's server is needed"
     has_node || fail "Node 18 or newer with npm is needed"
 fi
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), and the OpenAPI document
-as others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with
+"""`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), clients of a
+RabbitMQ that a relay watches (brokers/), and the OpenAPI document as others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with
 each of two against a running system, follows a guest through it, and has schemathesis call every operation.
 
-`run.py clients` generates the clients alone; `run.py coap` and `run.py relay` do those parts alone. Runs from the repository's
+`run.py clients` generates the clients alone; `run.py coap`, `run.py relay` and `run.py brokers` do those parts alone. Runs from the repository's
 top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
@@ -154,6 +154,12 @@ def talk_to_a_transmitter():
     run(python("python"), "tests/interop/relay/run.py")
 
 
+def watch_a_broker():
+    step("a RabbitMQ's clients, as a relay sees them")
+    with System() as system:
+        run(python("python"), "tests/interop/brokers/run.py", str(system.ready_file))
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -171,7 +177,7 @@ def main():
         generate_clients(LANGUAGES)
         step(f"they are in {CLIENTS}")
         return
-    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter}
+    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter, "brokers": watch_a_broker}
     for name, part in parts.items():
         if sys.argv[1:] in ([], [name]):
             part()
