@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make clients` and `make interop` need beyond `make setup`: Java (the client generator's), Python with venv,
-# Node with npm, libcoap's programs, PgBouncer; and into .tools/interop their packages, in the versions that tests/interop names. Quick
-# where all is there. aiocoap's DTLS is built from source; where that cannot be done, it is said, and the rest goes on.
+# Node with npm, libcoap's programs, PgBouncer, RabbitMQ; and into .tools/interop their packages, in the versions that tests/interop
+# names. Quick where all is there. aiocoap's DTLS is built from source; where that cannot be done, it is said, and the rest goes on.
 set -eu
 
 interop=tests/interop
@@ -32,6 +32,11 @@ has_build_tools() {
     "$tools/venv/bin/python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'
 }
+# Where tests/interop/brokers/rabbitmq.py looks: the wrapper in the path insists on a user and paths of its own.
+has_rabbitmq() {
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || [ -x /opt/homebrew/sbin/rabbitmq-server ] ||
+        [ -x /usr/local/sbin/rabbitmq-server ]
+}
 has_java() { command -v java >/dev/null && java -version >/dev/null 2>&1; }
 
 missing=
@@ -40,6 +45,7 @@ has_python || missing="$missing python"
 has_node || missing="$missing node"
 has_libcoap || missing="$missing libcoap"
 has_pgbouncer || missing="$missing pgbouncer"
+has_rabbitmq || missing="$missing rabbitmq"
 if [ -n "$missing" ]; then
     say "missing:$missing"
     if command -v apt-get >/dev/null; then
@@ -49,17 +55,30 @@ if [ -n "$missing" ]; then
         case $missing in *node*) packages="$packages nodejs npm" ;; esac
         case $missing in *libcoap*) packages="$packages libcoap3-bin" ;; esac
         case $missing in *pgbouncer*) packages="$packages pgbouncer" ;; esac
+        case $missing in *rabbitmq*) packages="$packages rabbitmq-server" ;; esac
         as_root apt-get update -q
+        # Debian's packages would also start servers, now and with the machine. Nobody asked for that here.
+        policy=/usr/sbin/policy-rc.d
+        ours=
+        if [ ! -e "$policy" ]; then
+            ours=yes
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod 755 "$policy"
+        fi
         # shellcheck disable=SC2086 # several packages
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages
-        # Debian starts it, now and with the machine. Nobody asked for that here.
-        case $missing in *pgbouncer*) [ ! -d /run/systemd/system ] || as_root systemctl disable --now pgbouncer ;; esac
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages || failed=yes
+        [ -z "$ours" ] || as_root rm "$policy"
+        [ -z "${failed-}" ] || fail "apt-get could not install:$packages"
+        for service in pgbouncer rabbitmq-server; do
+            case $missing in *${service%-server}*) [ ! -d /run/systemd/system ] || as_root systemctl disable --now "$service" ;; esac
+        done
     elif command -v brew >/dev/null; then
         case $missing in *java*) brew install openjdk ;; esac
         case $missing in *python*) brew install python ;; esac
         case $missing in *node*) brew install node ;; esac
         case $missing in *libcoap*) brew install libcoap ;; esac
         case $missing in *pgbouncer*) brew install pgbouncer ;; esac
+        case $missing in *rabbitmq*) brew install rabbitmq ;; esac
     else
         fail "neither apt-get nor Homebrew is here. Install by hand:$missing"
     fi
@@ -67,6 +86,7 @@ if [ -n "$missing" ]; then
     has_python || fail "Python 3.10 or newer with ensurepip is needed"
     has_libcoap || fail "libcoap's programs (coap-client, coap-server) are needed"
     has_pgbouncer || fail "PgBouncer is needed"
+    has_rabbitmq || fail "RabbitMQ's server is needed"
     has_node || fail "Node 18 or newer with npm is needed"
 fi
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """`make interop`: CoAP with other implementations (coap/), a relay's transmitter with others (relay/), a relay beside a PgBouncer
-(proxies/), and the OpenAPI document as others use it. Lints the document, looks for changes that break clients, compiles generated clients, runs one script with
-each of two against a running system, follows a guest through it, and has schemathesis call every operation.
+(proxies/) and beside a RabbitMQ (brokers/), and the OpenAPI document as others use it. Lints the document, looks for changes that
+break clients, compiles generated clients, runs one script with each of two against a running system, follows a guest through it, and
+has schemathesis call every operation.
 
-`run.py clients` generates the clients alone; `run.py coap`, `run.py relay` and `run.py proxies` do those parts alone. Runs from the repository's
+`run.py clients` generates the clients alone; `run.py coap`, `relay`, `proxies` and `brokers` do those parts alone. Runs from the repository's
 top; `scripts/setup-interop.sh` installs the tools."""
 
 import base64
@@ -160,6 +161,12 @@ def watch_proxies():
         run(python("python"), "tests/interop/proxies/run.py", str(system.ready_file))
 
 
+def watch_a_broker():
+    with System() as system:
+        step("a relay beside a RabbitMQ, with paho's and pika's clients")
+        run(python("python"), "tests/interop/brokers/run.py", str(system.ready_file))
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -177,7 +184,7 @@ def main():
         generate_clients(LANGUAGES)
         step(f"they are in {CLIENTS}")
         return
-    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter, "proxies": watch_proxies}
+    parts = {"coap": talk_coap, "relay": talk_to_a_transmitter, "proxies": watch_proxies, "brokers": watch_a_broker}
     for name, part in parts.items():
         if sys.argv[1:] in ([], [name]):
             part()

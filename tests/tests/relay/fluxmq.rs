@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 /// The source, with more lines in its table.
 fn source(standin: &StandIn, more: &str) -> FluxMq {
     let text = format!("name = \"broker\"\nurl = \"{}\"\n{more}", standin.url);
-    let config: Config = toml::from_str(&text).unwrap();
-    config.check().unwrap();
-    FluxMq::new(&config).unwrap()
+    let config: Config = toml::from_str(&text).expect("a table");
+    config.check().expect("a good table");
+    FluxMq::new(&config).expect("a source")
 }
 
 fn sessions(seen: &Snapshot) -> &[ConnectionSession] {
@@ -30,7 +30,7 @@ fn filters(seen: &Snapshot, id: &str) -> Option<Vec<String>> {
     let held = sessions(seen)
         .iter()
         .find(|held| held.source_id == id)
-        .unwrap();
+        .expect("a session");
     let listed = held.facts.subscriptions.as_ref()?;
     Some(listed.iter().map(|held| held.filter.clone()).collect())
 }
