@@ -27,7 +27,7 @@ fn client(id: u64) -> SqlClient {
 async fn watching(app: &TestApp, standin: &MaxScale) -> Edge {
     let mut edge = Edge::of(app, &[]).await;
     let password = edge.folder().join("password");
-    std::fs::write(&password, "mariadb").unwrap();
+    std::fs::write(&password, "mariadb").expect("a password file");
     edge.set(&format!(
         "[[maxscale]]\nname = \"sql\"\nurl = \"{}\"\nuser = \"admin\"\npassword_file = {password:?}\npoll_seconds = 1\n",
         standin.url
