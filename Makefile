@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # A Postgres of its own for one command. Without the store's queries, which `prepare` may yet have to write down.
 WITH_POSTGRES := cargo run --quiet --locked --package rollcall-dev --no-default-features -- with-postgres --
 
-.PHONY: help setup run test check prepare audit openapi clients interop bench fuzz clean tools
+.PHONY: help setup run test check prepare audit openapi clients interop bench fuzz simulate clean tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ interop: setup ## Talk CoAP with others, and check the OpenAPI document as other
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
 
-bench: setup ## Measure forms, ingest, CoAP, the feed, brokers and reading, most against a baseline beside them (ARGS='-- feed'; release build)
+bench: setup ## Measure forms, ingest, CoAP, mirrors, the feed, brokers and reading, most against a baseline beside them (ARGS='-- feed'; release build)
 	cargo build --locked --release --package rollcall-dev --package rollcall-api --package rollcall-relay
 	cargo bench --locked --package rollcall-tests --bench main $(ARGS)
 
@@ -68,6 +68,12 @@ fuzz: .tools/cargo-fuzz-$(CARGO_FUZZ) ## Feed the parsers with rubbish, a minute
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --fuzz-dir tests/fuzz $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; \
 	done
+
+# Each seed is a life of its own; one that failed is lived again, and told of, with FROM=<seed> SEEDS=1.
+SEEDS := 10000
+FROM := 0
+simulate: setup ## Live lives of a box, a relay and the cloud on simulated time (SEEDS=10000 FROM=0); `test` lives 1,000
+	$(WITH_POSTGRES) sh -c 'SIMULATE_SEEDS=$(SEEDS) SIMULATE_FROM=$(FROM) cargo test --locked --package rollcall-tests --test simulation -- --nocapture'
 
 clean: ## Remove build results; data (.rollcall) and tools (.tools) stay
 	cargo clean

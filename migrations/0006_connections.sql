@@ -25,6 +25,8 @@ create index sessions_by_client on sessions (org_id, client_id collate "C", conn
 create index sessions_by_client_in_project on sessions
     (org_id, project_id, client_id collate "C", connected desc, created_at desc, id, service)
     include (kind) where client_id is not null and active;
+-- Those that are history too.
+create index sessions_by_client_id on sessions (org_id, client_id, created_at, id) where client_id is not null;
 create index sessions_by_protocol on sessions (org_id, protocol, created_at, id) where protocol is not null;
 create index sessions_by_remote on sessions (org_id, remote, created_at, id) where remote is not null;
 create index sessions_by_inflight on sessions (org_id, inflight, id) where inflight is not null;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what `make clients` and `make interop` need beyond `make setup`: Java (the client generator's), Python with venv,
 # Node with npm, libcoap's programs; and into .tools/interop their packages, in the versions that tests/interop names. Quick
-# where all is there.
+# where all is there. aiocoap's DTLS is built from source; where that cannot be done, it is said, and the rest goes on.
 set -eu
 
 interop=tests/interop
@@ -24,6 +24,13 @@ has_node() { command -v npm >/dev/null && [ "$(node -p 'process.versions.node.sp
 has_python() { command -v python3 >/dev/null && python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
 # Debian has them with and without TLS, others by their plain names.
 has_libcoap() { command -v coap-client-notls >/dev/null || command -v coap-client >/dev/null; }
+# What DTLSSocket is built with.
+has_build_tools() {
+    for tool in cc make autoconf automake; do command -v $tool >/dev/null || return 1; done
+    command -v libtoolize >/dev/null || command -v glibtoolize >/dev/null || return 1
+    "$tools/venv/bin/python" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))'
+}
 has_java() { command -v java >/dev/null && java -version >/dev/null 2>&1; }
 
 missing=
@@ -63,6 +70,24 @@ if ! cmp -s "$interop/requirements.txt" "$tools/requirements.txt"; then
     python3 -m venv "$tools/venv"
     "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$interop/requirements.txt"
     cp "$interop/requirements.txt" "$tools/requirements.txt"
+fi
+if ! cmp -s "$interop/requirements-dtls.txt" "$tools/requirements-dtls.txt"; then
+    if ! has_build_tools && command -v apt-get >/dev/null; then
+        as_root apt-get update -q &&
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+                gcc libc6-dev make autoconf automake libtool python3-dev || true
+    elif ! has_build_tools && command -v brew >/dev/null; then
+        brew install autoconf automake libtool || true
+    fi
+    if ! has_build_tools; then
+        say "aiocoap is not tried with DTLS: its DTLSSocket is built from source, which needs cc, make, autoconf, automake,\
+ libtoolize and Python's headers. Install them and run this again"
+    elif "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$interop/requirements-dtls.txt" \
+        >"$tools/dtls.log" 2>&1; then
+        cp "$interop/requirements-dtls.txt" "$tools/requirements-dtls.txt"
+    else
+        say "aiocoap is not tried with DTLS: DTLSSocket could not be built; see $tools/dtls.log"
+    fi
 fi
 if ! cat "$interop/package.json" "$interop/package-lock.json" | cmp -s - "$tools/installed-npm"; then
     say "npm packages"

@@ -2,10 +2,9 @@
 //! how fast a backlog drains.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -16,7 +15,8 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::coaps;
-use crate::system::{Figures, Process, System, binary, free_address, patiently};
+use crate::relay::Relay;
+use crate::system::{Figures, Process, System, free_address};
 
 /// A lost datagram is sent again after as long.
 const RETRY: Duration = Duration::from_secs(2);
@@ -201,99 +201,7 @@ async fn drain(system: &System) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A relay of its own, with a folder of its own.
-struct Relay {
-    coap: SocketAddr,
-    coaps: SocketAddr,
-    monitor: String,
-    folder: PathBuf,
-    key: String,
-    process: Option<Process>,
-}
-
-impl Relay {
-    async fn start(system: &System, cloud: Option<&str>) -> anyhow::Result<Self> {
-        let name = format!("bench-{}", std::process::id() as u64 + unique());
-        let folder = system.folder.join(&name);
-        std::fs::create_dir_all(&folder)?;
-        let key = system.relay_key(&name)?;
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
-        let secure = std::net::UdpSocket::bind("127.0.0.1:0")?;
-        let mut relay = Self {
-            coap: socket.local_addr()?,
-            coaps: secure.local_addr()?,
-            monitor: free_address()?,
-            folder,
-            key,
-            process: None,
-        };
-        drop((socket, secure));
-        let keys = relay.folder.join("devices");
-        std::fs::write(&keys, coaps::PSK)?;
-        let config = format!(
-            "data_dir = {:?}\n[monitor]\nlisten = {:?}\n[[transmitter]]\nname = {name:?}\nlisten = \"{}\"\n[transmitter.dtls]\nlisten = \"{}\"\npsk_file = {keys:?}\n",
-            relay.folder, relay.monitor, relay.coap, relay.coaps
-        );
-        std::fs::write(relay.folder.join("relay.toml"), config)?;
-        relay.restart(cloud).await?;
-        Ok(relay)
-    }
-
-    async fn restart(&mut self, cloud: Option<&str>) -> anyhow::Result<()> {
-        self.process = None;
-        let mut command = Command::new(binary("rollcall-relay")?);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(self.folder.join("relay.toml"));
-        if let Some(url) = cloud {
-            command
-                .env("ROLLCALL_RELAY_CLOUD_URL", url)
-                .env("ROLLCALL_RELAY_KEY", &self.key);
-        }
-        let log = std::fs::File::create(self.folder.join("log"))?;
-        self.process = Some(Process(
-            command.env("ROLLCALL_LOG", "warn").stderr(log).spawn()?,
-        ));
-        let address: SocketAddr = self.monitor.parse()?;
-        patiently(|| std::net::TcpStream::connect(address).ok()).await?;
-        Ok(())
-    }
-
-    async fn waiting(&self) -> anyhow::Result<u64> {
-        let status: Value = reqwest::get(format!("http://{}/status", self.monitor))
-            .await?
-            .json()
-            .await?;
-        status["events"].as_u64().context("a status has events")
-    }
-
-    async fn drained(&self) -> anyhow::Result<()> {
-        let started = Instant::now();
-        while self.waiting().await? > 0 {
-            ensure!(
-                started.elapsed() < Duration::from_secs(300),
-                "the spool does not drain"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    fn memory(&self, field: &str) -> anyhow::Result<f64> {
-        self.process
-            .as_ref()
-            .context("the relay runs")?
-            .memory(field)
-    }
-}
-
-fn unique() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn request(method: Code, path: &str, query: &str, payload: &[u8]) -> Message {
+pub fn request(method: Code, path: &str, query: &str, payload: &[u8]) -> Message {
     let mut message = Message {
         code: method,
         payload: payload.to_vec().into(),
@@ -308,7 +216,7 @@ fn request(method: Code, path: &str, query: &str, payload: &[u8]) -> Message {
     message
 }
 
-async fn exchange(to: SocketAddr, message: &Message) -> anyhow::Result<Message> {
+pub async fn exchange(to: SocketAddr, message: &Message) -> anyhow::Result<Message> {
     let mut client = Client::connect(to, 0).await?;
     let answer = client.exchange(message).await?;
     ensure!(answer.code.is_success(), "{} to {message:?}", answer.code);
@@ -369,7 +277,7 @@ async fn hammer_with(
 }
 
 /// A client with one request under way.
-struct Client {
+pub struct Client {
     socket: UdpSocket,
     id: u16,
     repeats: u64,
@@ -377,7 +285,7 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(to: SocketAddr, at: usize) -> anyhow::Result<Self> {
+    pub async fn connect(to: SocketAddr, at: usize) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         socket.connect(to).await?;
         Ok(Self {
@@ -388,7 +296,7 @@ impl Client {
         })
     }
 
-    async fn exchange(&mut self, message: &Message) -> anyhow::Result<Message> {
+    pub async fn exchange(&mut self, message: &Message) -> anyhow::Result<Message> {
         self.id = self.id.wrapping_add(1);
         let mut message = message.clone();
         message.id = self.id;

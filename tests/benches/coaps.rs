@@ -174,7 +174,7 @@ impl Device {
                             return Ok(());
                         }
                     }
-                    Event::Ended(_) => ensure!(false, "the session has ended"),
+                    Event::Ended(..) => ensure!(false, "the session has ended"),
                     Event::Connected(..) => {}
                 }
             }

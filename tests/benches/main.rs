@@ -1,6 +1,6 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, brokers, feed or coap.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, brokers, feed, coap or mirror.
 
 mod brokers;
 mod coap;
@@ -8,7 +8,9 @@ mod coaps;
 mod feed;
 mod forms;
 mod ingest;
+mod mirror;
 mod reading;
+mod relay;
 mod system;
 
 use anyhow::Context;
@@ -22,7 +24,9 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("--seconds takes a whole number")?,
         None => 10,
     };
-    let parts = ["forms", "ingest", "coap", "feed", "brokers", "reading"];
+    let parts = [
+        "forms", "ingest", "coap", "mirror", "feed", "brokers", "reading",
+    ];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
     let folder = tempfile::tempdir()?;
@@ -35,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
             "forms" => forms::run(&system, seconds).await?,
             "ingest" => ingest::run(&system, seconds).await?,
             "coap" => coap::run(&system, seconds).await?,
+            "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
             "brokers" => brokers::run(&system, seconds).await?,
             _ => reading::run(&system, seconds).await?,

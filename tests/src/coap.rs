@@ -1,7 +1,8 @@
 //! CoAP for the tests: a client that sends what it is told, and a way to a server that loses datagrams.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rollcall_coap::message::{Message, Token, decode};
@@ -36,9 +37,11 @@ impl CoapAnswer {
 impl CoapClient {
     /// A client of the server at `to`.
     pub async fn of(to: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
+        let here: IpAddr = match to {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let socket = UdpSocket::bind((here, 0)).await.expect("a port");
         socket.connect(to).await.expect("an address");
         let id = socket.local_addr().expect("an address").port();
         Self {
@@ -172,15 +175,32 @@ pub fn request(id: u16, method: Code, path: &str, body: &[u8]) -> Message {
     message
 }
 
-/// A way to a server that loses every so many-th datagram, by turns of a fixed pattern.
+/// A way to a server that loses every so many-th datagram, by turns of a fixed pattern, or all.
 pub struct LossyWay {
     pub address: SocketAddr,
+    is_mute: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl LossyWay {
     /// Loses 20 % both ways, for one client.
     pub async fn to(server: SocketAddr) -> Self {
+        Self::losing(server, true).await
+    }
+
+    /// Loses nothing until it is mute, for one client.
+    pub async fn sound(server: SocketAddr) -> Self {
+        Self::losing(server, false).await
+    }
+
+    /// From here on everything is lost, or no more than before.
+    pub fn mute(&self, is_mute: bool) {
+        self.is_mute.store(is_mute, Ordering::SeqCst);
+    }
+
+    async fn losing(server: SocketAddr, is_lossy: bool) -> Self {
+        let is_mute = Arc::new(AtomicBool::new(false));
+        let mute = is_mute.clone();
         let near = Arc::new(
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
                 .await
@@ -197,15 +217,17 @@ impl LossyWay {
             let mut chance = 12_345_u32;
             loop {
                 chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let is_lost = (chance >> 16).is_multiple_of(5);
+                let by_chance = is_lossy && (chance >> 16).is_multiple_of(5);
                 tokio::select! {
                     Ok((length, from)) = near.recv_from(&mut out) => {
+                        let is_lost = by_chance || mute.load(Ordering::SeqCst);
                         client = Some(from);
                         if !is_lost {
                             let _ = far.send(&out[..length]).await;
                         }
                     }
                     got = far.recv(&mut back) => {
+                        let is_lost = by_chance || mute.load(Ordering::SeqCst);
                         if let (Ok(length), Some(client), false) = (got, client, is_lost) {
                             let _ = near.send_to(&back[..length], client).await;
                         }
@@ -213,7 +235,11 @@ impl LossyWay {
                 }
             }
         });
-        Self { address, task }
+        Self {
+            address,
+            is_mute,
+            task,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A relay as a process of its own, with a folder of its own, that a test may kill and start again.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -200,9 +201,14 @@ impl Edge {
         }
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// A figure of the process, in KiB: `VmRSS:`, `VmHWM:`.
     pub fn memory(&self, field: &str) -> u64 {
-        let pid = self.child.as_ref().expect("it runs").id();
+        let pid = self.pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells");
         let line = status
             .lines()
@@ -230,7 +236,12 @@ pub struct SimulatedBox {
 impl SimulatedBox {
     /// Starts one on a free port.
     pub async fn start(arguments: &[&str]) -> Self {
-        let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), arguments).await
+    }
+
+    /// The same on a certain address of this machine.
+    pub async fn start_on(ip: IpAddr, arguments: &[&str]) -> Self {
+        let port = UdpSocket::bind((ip, 0)).expect("a port");
         let address = port.local_addr().expect("an address");
         drop(port);
         let mut simulated = Self {
@@ -249,10 +260,32 @@ impl SimulatedBox {
         command
             .args(["simulate", "--listen", &listen])
             .args(arguments);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        self.child = Some(child.expect("the box starts"));
-        let mut client = CoapClient::of(self.address).await;
-        client.get("/v1/settings").await;
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut child = child.expect("the box starts");
+        // It says where it is once it listens there.
+        let output = child.stdout.take().expect("it is piped");
+        let said = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        });
+        let said = said.await.expect("it is read").expect("it is text");
+        assert!(said.contains(&listen), "{said:?}");
+        self.child = Some(child);
+    }
+
+    /// Stops it as it is, until it is told to go on.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status();
+        assert!(status.expect("kill runs").success());
     }
 
     pub fn kill(&mut self) {

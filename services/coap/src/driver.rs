@@ -182,10 +182,15 @@ impl<A: App> Driver<A> {
                 self.app.event(&mut self.endpoint, now, event);
             }
             let Some(layer) = &mut self.layer else {
+                // Where nothing is secure, there is nothing to end.
+                while self.endpoint.poll_disconnect().is_some() {}
                 break;
             };
             while let Some((to, bytes)) = self.endpoint.poll_transmit() {
                 layer.send(now, to, &bytes);
+            }
+            while let Some(peer) = self.endpoint.poll_disconnect() {
+                layer.disconnect(peer);
             }
             // To send may be to learn that there is nobody.
             if !hand_up(layer, &mut self.endpoint, now) {
@@ -226,7 +231,7 @@ pub fn hand_up(layer: &mut Layer, endpoint: &mut Endpoint, now: Time) -> bool {
         match event {
             dtls::Event::Connected(peer, identity) => endpoint.connect(peer, identity),
             dtls::Event::Data(peer, bytes) => endpoint.receive(now, peer, &bytes),
-            dtls::Event::Ended(peer) => endpoint.forget(peer),
+            dtls::Event::Ended(peer, end) => endpoint.forget(peer, end.into()),
         }
     }
     is_any

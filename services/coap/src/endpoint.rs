@@ -48,6 +48,7 @@ pub struct Endpoint {
     pub(crate) secure: HashMap<SocketAddr, Arc<str>>,
     out: VecDeque<(SocketAddr, Bytes)>,
     events: VecDeque<Event>,
+    disconnects: VecDeque<SocketAddr>,
     /// Nothing is due before.
     wake: Option<Time>,
 }
@@ -73,6 +74,7 @@ impl Endpoint {
             secure: HashMap::new(),
             out: VecDeque::new(),
             events: VecDeque::new(),
+            disconnects: VecDeque::new(),
             wake: None,
             config,
         }
@@ -106,17 +108,28 @@ impl Endpoint {
 
     /// A session with a peer is over, and with it all that was of it (RFC 7252, section 9.1.1): its observers are gone, its
     /// requests get no response, calls to it have failed, and ids of its messages mean nothing any more.
-    pub fn forget(&mut self, peer: SocketAddr) {
+    pub fn forget(&mut self, peer: SocketAddr, why: Failure) {
         self.secure.remove(&peer);
         for id in self.observers.of(peer) {
             self.drop_observer(id);
         }
         self.pending.retain(|_, pending| pending.peer != peer);
-        self.fail_calls(peer, Failure::Session);
+        self.fail_calls(peer, why);
         self.outbox.forget(peer);
         self.seen.forget(peer);
         self.uploads.forget(peer);
         self.downloads.forget(peer);
+    }
+
+    /// Asks for the end of the secure session with a peer, where there is one: the next message to it begins another. Of use where
+    /// a peer is silent that may have forgotten us.
+    pub fn disconnect(&mut self, peer: SocketAddr) {
+        self.disconnects.push_back(peer);
+    }
+
+    /// A peer whose secure session is to be ended.
+    pub fn poll_disconnect(&mut self) -> Option<SocketAddr> {
+        self.disconnects.pop_front()
     }
 
     /// A datagram to send, and to whom.

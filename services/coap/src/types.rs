@@ -181,10 +181,33 @@ pub enum Failure {
     TooLarge,
     #[error("too much is waiting for this peer already")]
     Busy,
-    #[error(
-        "there is no secure session with the other side, or it has ended; do both have the same key?"
-    )]
+    #[error("the secure session with the other side has ended")]
     Session,
+    #[error(
+        "no secure session: the other side refuses it; does it know our identity, and do both have the same key?"
+    )]
+    Refused,
+    #[error(
+        "no secure session: the handshake does not come to its end; is the other side there, does it speak DTLS on this port, do \
+         both have the same key?"
+    )]
+    NoHandshake,
+    #[error(
+        "no secure session: we have no key for it any more; is our identity still in the file of keys?"
+    )]
+    NoKey,
+}
+
+impl Failure {
+    /// Whether the other side has for sure not done what it was asked; else nobody knows.
+    pub fn is_undone(self) -> bool {
+        match self {
+            Self::Reset | Self::Busy | Self::Refused | Self::NoHandshake | Self::NoKey => true,
+            Self::Timeout | Self::BadOption | Self::Blocks | Self::TooLarge | Self::Session => {
+                false
+            }
+        }
+    }
 }
 
 /// What an endpoint has to say.

@@ -91,9 +91,12 @@ pub(crate) async fn start(
     // A box that somebody else might have: guests come and go, so that the roll moves from the first minute.
     let simulated = Simulated::start(&SimulateArgs {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        boxes: 1,
         parties_per_minute: PARTIES_PER_MINUTE,
         auto_page: false,
         reboot_every: None,
+        dtls_psk_file: None,
+        ping_every: 30,
     })?;
     let config = Config {
         data_dir: folder.join("relay"),
@@ -118,9 +121,11 @@ pub(crate) async fn start(
         }],
         boxes: vec![BoxConfig {
             name: format!("{}-terrace", relay.name),
-            address: format!("coap://{}", simulated.address),
+            address: simulated.uri(),
+            dtls: None,
             listen: None,
             plain: false,
+            silence_seconds: 70,
         }],
     };
     let started = Relay::start(&config)

@@ -20,13 +20,43 @@ pub const MAX_ID_BYTES: usize = 1_000;
 pub const MAX_SUBSCRIPTIONS: usize = 1_000;
 pub const MAX_FILTER_BYTES: usize = 256 << 10;
 pub const MAX_BACKENDS: usize = 100;
+/// What a source may know of a session, by its names in `/v1`.
+pub const MEMBERS: [&str; 26] = [
+    "backends",
+    "cipher",
+    "clean_start",
+    "client_id",
+    "connected_at",
+    "database",
+    "disconnected_at",
+    "expiry_interval",
+    "has_will",
+    "idle",
+    "inflight",
+    "label",
+    "max_packet_size",
+    "node",
+    "port",
+    "protocol",
+    "queue_depth",
+    "receive_maximum",
+    "remote",
+    "request_problem",
+    "request_response",
+    "subscription_count",
+    "subscriptions",
+    "topic_alias_max",
+    "user",
+    "vhost",
+];
 
 /// The facts of a connection beyond those of sessions of every kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Connection {
     #[serde(flatten)]
     pub facts: ConnectionFacts,
-    /// When the client connected, as far as it was within [`RECONNECT_WINDOW`] of the last time; the latest 32.
+    /// When the client connected, as far as it was within [`RECONNECT_WINDOW`] of the last time, and the time before; the
+    /// latest 32.
     #[serde(with = "times", default, skip_serializing_if = "Vec::is_empty")]
     pub connects: Vec<OffsetDateTime>,
     /// The spool whose event made the session so, and the event's place there.
@@ -60,8 +90,14 @@ impl Connection {
     pub fn reconnects(&self, now: OffsetDateTime) -> usize {
         let since = now - RECONNECT_WINDOW;
         let recent = self.connects.iter().filter(|at| **at >= since).count();
-        // The first time that is kept is a reconnect too, where others before it were not.
+        // The first time that is known is none that the client came back.
         recent.saturating_sub(usize::from(recent == self.connects.len()))
+    }
+
+    /// Since when the client is idle; nothing where nobody is connected.
+    pub fn idle_since(&self) -> Option<OffsetDateTime> {
+        let is_there = self.facts.presence == Presence::Connected;
+        self.facts.idle_since.filter(|_| is_there)
     }
 
     /// How many subscriptions there are, listed or not; nothing where that is unknown.
@@ -77,8 +113,12 @@ impl Connection {
             self.connects.clone_from(&before.connects);
         }
         if event == EventType::Connected {
+            let since = at - RECONNECT_WINDOW;
+            let recent = self.connects.iter().position(|held| *held >= since);
+            let old = recent.unwrap_or(self.connects.len());
+            // One of before tells that those after it are reconnects.
+            self.connects.drain(..old.saturating_sub(1));
             self.connects.push(at);
-            self.connects.retain(|held| *held >= at - RECONNECT_WINDOW);
             let spare = self.connects.len().saturating_sub(MAX_CONNECTS);
             self.connects.drain(..spare);
         }
@@ -92,7 +132,6 @@ impl Connection {
         let differs = now.zip(before).map(|(now, before)| {
             let (a, b) = (&now.facts, &before.facts);
             [
-                ("/source_state", a.state != b.state),
                 ("/client_id", a.client_id != b.client_id),
                 ("/protocol", a.protocol != b.protocol),
                 ("/vhost", a.vhost != b.vhost),
@@ -102,7 +141,7 @@ impl Connection {
                 ("/cipher", a.cipher != b.cipher),
                 ("/connected_at", a.connected_at != b.connected_at),
                 ("/disconnected_at", a.disconnected_at != b.disconnected_at),
-                ("/idle", a.idle_since != b.idle_since),
+                ("/idle", now.idle_since() != before.idle_since()),
                 ("/clean_start", a.clean_start != b.clean_start),
                 ("/expiry_interval", a.expiry_seconds != b.expiry_seconds),
                 ("/receive_maximum", a.receive_maximum != b.receive_maximum),
@@ -277,5 +316,59 @@ mod times {
     ) -> Result<Vec<OffsetDateTime>, D::Error> {
         let times = Vec::<Time>::deserialize(deserializer)?;
         Ok(times.into_iter().map(|time| time.0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::time::macros::datetime;
+
+    use super::*;
+
+    const START: OffsetDateTime = datetime!(2026-11-21 09:00 UTC);
+
+    /// Connected so many minutes after the start, one after the other.
+    fn connected(minutes: impl IntoIterator<Item = i64>) -> Connection {
+        let mut held = Connection {
+            facts: ConnectionFacts::default(),
+            connects: Vec::new(),
+            spool: Uuid::nil(),
+            sequence: 1,
+        };
+        for minute in minutes {
+            let before = held.clone();
+            held.connects.clear();
+            let at = START + Duration::minutes(minute);
+            held.follow(Some(&before), EventType::Connected, at);
+        }
+        held
+    }
+
+    #[test]
+    fn who_comes_back_within_the_window_is_counted() {
+        for (connects, now, expected) in [
+            (vec![], 0, 0),
+            (vec![0], 0, 0),
+            (vec![0], 90, 0),
+            (vec![0, 1], 1, 1),
+            (vec![0, 1, 2], 60, 2),
+            (vec![0, 1, 2], 61, 2),
+            (vec![0, 1, 2], 62, 1),
+            (vec![0, 1, 2], 63, 0),
+            // The first was longer ago, and yet the others come back.
+            (vec![0, 70, 71], 71, 2),
+            (vec![0, 70, 71, 200], 200, 1),
+        ] {
+            let held = connected(connects.clone());
+            let now = START + Duration::minutes(now);
+            assert_eq!(held.reconnects(now), expected, "{connects:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn who_comes_back_for_ever_is_kept_in_bounds() {
+        let held = connected((0..1_000).map(|_| 5));
+        assert_eq!(held.connects.len(), MAX_CONNECTS);
+        assert_eq!(held.reconnects(START + Duration::minutes(5)), 31);
     }
 }

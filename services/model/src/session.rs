@@ -100,6 +100,13 @@ impl Session {
         }
     }
 
+    /// How a client's session on a broker stands in the broker's own words, where it has some. Of a proxy that is the state.
+    pub fn source_state(&self) -> Option<&str> {
+        let is_broker = self.kind.service() == ServiceKind::Broker;
+        let connection = self.connection.as_ref().filter(|_| is_broker);
+        connection.and_then(|held| held.facts.state.as_deref())
+    }
+
     fn presence(&self) -> Presence {
         let connection = self.connection.as_ref();
         connection.map_or(Presence::Gone, |held| held.facts.presence)
@@ -124,6 +131,10 @@ impl Session {
         };
         let members = [
             ("/state", self.state() != before.state()),
+            (
+                "/source_state",
+                self.source_state() != before.source_state(),
+            ),
             ("/active", self.is_active() != before.is_active()),
             ("/source_id", self.source_id != before.source_id),
             ("/unit_id", self.unit_id != before.unit_id),

@@ -1,6 +1,8 @@
 //! What a relay is told: a TOML file, and flags or environment variables over it.
 
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+mod boxes;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +10,8 @@ use clap::Args;
 use rollcall_coap::Network;
 use secrecy::SecretString;
 use serde::Deserialize;
+
+pub use boxes::{BoxConfig, BoxDtls};
 
 /// Where the configuration comes from.
 #[derive(Args, Clone, Debug)]
@@ -53,47 +57,6 @@ pub struct Config {
     /// Real boxes that this relay mirrors.
     #[serde(default, rename = "box")]
     pub boxes: Vec<BoxConfig>,
-}
-
-/// A box that the relay mirrors: the box is the truth.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BoxConfig {
-    /// The service's name in the store; unique in the organization.
-    pub name: String,
-    /// Where the box is: `coap://10.0.1.32:5683`.
-    pub address: String,
-    /// Where the relay answers for it, from the mirror; nowhere where absent.
-    #[serde(default)]
-    pub listen: Option<SocketAddr>,
-    /// Answer with plain CoAP elsewhere than on loopback, knowing what that risks.
-    #[serde(default)]
-    pub plain: bool,
-}
-
-impl BoxConfig {
-    /// The box's socket address; a name is looked up now, once.
-    pub fn address(&self) -> Result<SocketAddr> {
-        let text = self
-            .address
-            .strip_prefix("coap://")
-            .unwrap_or(&self.address);
-        let text = text.trim_end_matches('/');
-        let with_port = if text.parse::<std::net::IpAddr>().is_ok() || !text.contains(':') {
-            (text.to_owned(), 5683).to_socket_addrs()
-        } else {
-            text.to_socket_addrs()
-        };
-        let mut found = with_port.with_context(|| {
-            format!(
-                "box `{}`: `address` is an address such as coap://10.0.1.32:5683, not {}",
-                self.name, self.address
-            )
-        })?;
-        found
-            .next()
-            .with_context(|| format!("box `{}`: {} has no address", self.name, self.address))
-    }
 }
 
 /// Where events go.
@@ -267,17 +230,7 @@ impl Config {
             transmitter.check_reach()?;
         }
         for held in &self.boxes {
-            let reach = held
-                .listen
-                .filter(|listen| !listen.ip().is_loopback() && !held.plain);
-            if let Some(listen) = reach {
-                bail!(
-                    "box `{}`: its mirror listens on {listen} with plain CoAP, which has no login and no encryption: whoever reaches \
-                     it can page guests, clear the roll and read names. Leave `listen` on 127.0.0.1; or, on a network of trusted \
-                     devices alone, say plain = true",
-                    held.name
-                );
-            }
+            held.check()?;
         }
         if !self.monitor.listen.ip().is_loopback() {
             bail!(
@@ -376,21 +329,6 @@ mod tests {
         let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
         with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
         assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
-        let mirror = |rest: &str| {
-            let text = format!(
-                "data_dir = \"/x\"\n[[box]]\nname = \"a\"\naddress = \"coap://10.0.1.32\"\n{rest}"
-            );
-            let config: Config = toml::from_str(&text).unwrap();
-            config.check().map_err(|error| error.to_string())
-        };
-        mirror("").unwrap();
-        mirror("listen = \"127.0.0.1:5694\"").unwrap();
-        assert!(
-            mirror("listen = \"0.0.0.0:5694\"")
-                .unwrap_err()
-                .contains("plain = true")
-        );
-        mirror("listen = \"0.0.0.0:5694\"\nplain = true").unwrap();
     }
 
     #[test]

@@ -1,11 +1,15 @@
-//! The keys of devices that speak DTLS: from a file, which is read again when it changes.
+//! Keys of DTLS, those of devices and our own: from files, which are read again when they change.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use rollcall_coap::dtls::Keys;
+use rollcall_coap::dtls::{Keys, Own};
+use tokio::task::JoinSet;
+
+use crate::config::BoxDtls;
 
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -53,17 +57,54 @@ impl KeyFile {
                 Ok((keys, mark)) => {
                     tracing::info!(
                         file = %self.path.display(), keys = keys.len(),
-                        "the keys of devices were read anew"
+                        "the keys were read anew"
                     );
                     self.keys.replace(keys);
                     (self.mark, failed) = (mark, None);
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
-                    tracing::error!(%error, "the keys of devices stay as they were");
+                    tracing::error!(%error, "the keys stay as they were");
                     failed = Some(mark);
                 }
             }
+        }
+    }
+}
+
+/// The files that hold our own keys, each read once.
+#[derive(Default)]
+pub struct OwnKeys(BTreeMap<PathBuf, KeyFile>);
+
+impl OwnKeys {
+    /// What we connect to a box as.
+    pub fn find(&mut self, of_dtls: &BoxDtls) -> Result<Own> {
+        let path = &of_dtls.psk_file;
+        if !self.0.contains_key(path) {
+            self.0.insert(path.clone(), KeyFile::open(path)?);
+        }
+        let keys = self.0[path].keys.clone();
+        let identity = match &of_dtls.identity {
+            Some(identity) => Arc::from(identity.as_str()),
+            None => keys.only().with_context(|| {
+                format!(
+                    "psk_file {} has several keys: say with dtls.identity which of them the box knows",
+                    path.display()
+                )
+            })?,
+        };
+        ensure!(
+            keys.has(&identity),
+            "psk_file {} has no key of the identity `{identity}`: write a line {identity}:hexkey, with the key that the box has",
+            path.display()
+        );
+        Ok(Own { keys, identity })
+    }
+
+    /// Keeps the keys as the files have them.
+    pub fn watch(self, tasks: &mut JoinSet<()>) {
+        for file in self.0.into_values() {
+            tasks.spawn(file.watch());
         }
     }
 }
@@ -89,7 +130,7 @@ fn warn_of_readers(path: &Path) {
     if mode & 0o004 != 0 {
         tracing::warn!(
             file = %path.display(),
-            "everybody on this machine may read the keys of devices: chmod 600, and change the keys"
+            "everybody on this machine may read the keys: chmod 600, and change the keys"
         );
     }
 }

@@ -1,13 +1,13 @@
 //! The edge of Rollcall: hosts pager transmitters, keeps what happens on disk, and forwards it to the cloud whatever the
 //! network does.
 
-mod clock;
+pub mod clock;
 pub mod config;
-mod forward;
+pub mod forward;
 mod hosted;
 mod keys;
 mod metrics;
-mod mirrored;
+pub mod mirrored;
 mod monitor;
 mod orders;
 pub mod simulate;
@@ -17,7 +17,7 @@ pub mod status;
 mod wire;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -32,14 +32,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::{BoxConfig, Config, TransmitterConfig};
+use crate::config::{Config, TransmitterConfig};
 use crate::forward::{Contact, Forwarder, Reported, Source};
 use crate::hosted::Hosted;
 use crate::keys::KeyFile;
 use crate::metrics::Metrics;
-use crate::mirrored::{Facade, FacadeCommand, MirroredBox, Mirrors};
+use crate::mirrored::Boxes;
 use crate::monitor::Monitored;
-use crate::spool::{Host, Job, Lane, Queue, Spool, Writer, path_in};
+use crate::spool::{Host, Job, Lane, Queue, Reports, Spool, Writer, path_in};
 
 /// Changes that wait for the disk, at most.
 const MAX_JOBS: usize = 1_024;
@@ -107,11 +107,11 @@ impl Relay {
             .local_addr()
             .context("ask for the monitor's port")?;
         let clock = Clock::start();
-        let (bound, boxes) = bind_all(config, &spool, clock)?;
-        let mirrored = boxes
-            .iter()
-            .filter_map(|bound| bound.facade_address)
-            .collect();
+        let bound = config.transmitters.iter();
+        let bound = bound.map(|config| bind(config, &spool, clock));
+        let bound = bound.collect::<Result<Vec<_>>>()?;
+        let boxes = Boxes::bind(&config.boxes, &spool)?;
+        let (mirrored, health) = (boxes.facades()?, boxes.health());
         spool.give_up_unfinished()?;
         let shared = Shared::new(queue);
         let (jobs, work) = sync_channel(MAX_JOBS);
@@ -121,19 +121,20 @@ impl Relay {
         start_lanes(config, reported(&bound, &boxes), &jobs, &shared, &mut tasks)?;
         let of_hosts = (&mut tasks, &mut drivers);
         let hosts = start_hosts(bound, &jobs, clock, &shared.metrics, of_hosts)?;
-        let mirrors = start_mirrors(boxes, &jobs, &shared.metrics, &mut tasks)?;
+        let boxes = boxes.start(&jobs, &shared.metrics, (&mut tasks, &mut drivers))?;
         let monitored = Arc::new(Monitored {
             queue: shared.queue.clone(),
             contact: shared.contact,
             metrics: shared.metrics.clone(),
+            boxes: health,
         });
         tasks.spawn(monitor::serve(listener, monitored));
         let writer = Writer {
             spool,
             path,
             hosts,
-            boxes: config.boxes.iter().map(|held| held.name.clone()).collect(),
-            mirrors,
+            boxes,
+            reports: Reports::default(),
             queue: shared.queue,
             jobs: work,
             clock,
@@ -180,28 +181,15 @@ impl Relay {
     }
 }
 
-/// Binds every socket, and finds every state.
-fn bind_all(config: &Config, spool: &Spool, clock: Clock) -> Result<(Vec<Bound>, Vec<BoundBox>)> {
-    let hosted = config
-        .transmitters
-        .iter()
-        .map(|config| bind(config, spool, clock));
-    let boxes = config.boxes.iter().map(|config| bind_box(config, spool));
-    Ok((
-        hosted.collect::<Result<_>>()?,
-        boxes.collect::<Result<_>>()?,
-    ))
-}
-
 /// The services that the relay speaks for.
-fn reported(bound: &[Bound], boxes: &[BoundBox]) -> Vec<Reported> {
+fn reported(bound: &[Bound], boxes: &Boxes) -> Vec<Reported> {
     let hosted = bound.iter().map(|bound| Reported {
         name: bound.host.name.clone(),
         source: Source::Hosted(bound.host.published.clone()),
     });
-    let mirrored = boxes.iter().map(|bound| Reported {
-        name: bound.held.name.clone(),
-        source: Source::Mirrored(bound.held.published.clone()),
+    let mirrored = boxes.iter().map(|held| Reported {
+        name: held.name.clone(),
+        source: Source::Mirrored(held.published.clone()),
     });
     hosted.chain(mirrored).collect()
 }
@@ -383,112 +371,4 @@ fn start_hosts(
         hosts.push(bound.host);
     }
     Ok(hosts)
-}
-
-/// A box with the socket of its mirror, before anything runs.
-struct BoundBox {
-    held: MirroredBox,
-    facade: Option<std::net::UdpSocket>,
-    facade_address: Option<SocketAddr>,
-}
-
-fn bind_box(config: &BoxConfig, spool: &Spool) -> Result<BoundBox> {
-    let name = &config.name;
-    let mirror = spool.mirror(name)?;
-    let held = MirroredBox::new(name.clone(), config.address()?, mirror);
-    let facade = config.listen.map(|listen| {
-        driver::bind(listen, false).with_context(|| {
-            format!("box `{name}`: listen on UDP {listen}; is another program there?")
-        })
-    });
-    let facade = facade.transpose()?;
-    let facade_address = facade
-        .as_ref()
-        .map(std::net::UdpSocket::local_addr)
-        .transpose();
-    Ok(BoundBox {
-        held,
-        facade,
-        facade_address: facade_address.context("ask for the socket's port")?,
-    })
-}
-
-/// Starts to follow the boxes, and to answer for them.
-fn start_mirrors(
-    boxes: Vec<BoundBox>,
-    jobs: &SyncSender<Job>,
-    metrics: &Arc<Metrics>,
-    tasks: &mut JoinSet<()>,
-) -> Result<Option<mpsc::Sender<mirrored::Command>>> {
-    if boxes.is_empty() {
-        return Ok(None);
-    }
-    let addresses: Vec<SocketAddr> = boxes.iter().map(|bound| bound.held.address).collect();
-    let socket =
-        driver::bind(own_address(&addresses)?, false).context("open a port to the boxes")?;
-    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-    let mut held = Vec::new();
-    for (place, bound) in boxes.into_iter().enumerate() {
-        let mut mirrored = bound.held;
-        if let Some(socket) = bound.facade {
-            let (own, told) = mpsc::channel::<FacadeCommand>(MAX_COMMANDS);
-            mirrored.facades.push(own.clone());
-            let app = Facade {
-                place,
-                published: mirrored.published.clone(),
-                mirrors: sender.clone(),
-                own,
-                metrics: metrics.clone(),
-            };
-            let config = rollcall_coap::Config {
-                heartbeat: Some(PING_EVERY),
-                ..rollcall_coap::Config::default()
-            };
-            tasks.spawn(
-                Driver::new(socket, config, app, told)
-                    .context("start a mirror's loop")?
-                    .run(),
-            );
-        }
-        tracing::info!(transmitter = %mirrored.name, address = %mirrored.address, "a box is mirrored");
-        held.push(mirrored);
-    }
-    let app = Mirrors::new(held, jobs.clone(), metrics.clone());
-    let driver = Driver::new(socket, rollcall_coap::Config::default(), app, commands)
-        .context("start the mirrors")?;
-    tasks.spawn(driver.run());
-    let ticks = sender.clone();
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(mirrored::TICK);
-        loop {
-            every.tick().await;
-            if ticks.send(mirrored::Command::Tick).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(Some(sender))
-}
-
-/// Where to speak to boxes from: one port for all, so that they are all of one family; on loopback where they are.
-fn own_address(boxes: &[SocketAddr]) -> Result<SocketAddr> {
-    let is_local = boxes.iter().all(|address| address.ip().is_loopback());
-    let ip: IpAddr = if boxes.iter().all(SocketAddr::is_ipv4) {
-        if is_local {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
-        }
-    } else if boxes.iter().all(SocketAddr::is_ipv6) {
-        if is_local {
-            Ipv6Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::UNSPECIFIED.into()
-        }
-    } else {
-        anyhow::bail!(
-            "some boxes have an IPv4 address and some an IPv6 one; a relay mirrors boxes of one sort: run two relays"
-        )
-    };
-    Ok((ip, 0).into())
 }

@@ -42,7 +42,14 @@ A configuration, with what is usual:
 
   [[box]]
   name = "terrace"                          # a real box, mirrored
-  address = "coap://10.0.1.32:5683""#;
+  address = "coap://10.0.1.32:5683"
+
+  [[box]]
+  name = "garden"                           # one that speaks DTLS, or another relay's transmitter
+  address = "coaps://10.0.1.33:5684"
+
+  [box.dtls]
+  psk_file = "/etc/rollcall-relay/boxes"    # our identity:hexkey; where there are several, name ours with identity = "..""#;
 
 #[derive(Subcommand)]
 enum Command {
@@ -140,11 +147,10 @@ async fn simulate(args: &SimulateArgs, telemetry: &TelemetryArgs) -> Result<()> 
     let telemetry = rollcall_telemetry::init("rollcall-relay", telemetry)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let simulated = Simulated::start(args)?;
-    print(&format!(
-        "a simulated box on coap://{}\n",
-        simulated.address
-    ))?;
+    let simulated = Simulated::all(args)?;
+    for one in &simulated {
+        print(&format!("a simulated box on {}\n", one.uri()))?;
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::forward::Contact;
 use crate::metrics::Metrics;
+use crate::mirrored::SharedHealth;
 use crate::spool::Queue;
 use crate::status::Status;
 
@@ -27,6 +28,8 @@ pub struct Monitored {
     pub queue: Arc<Queue>,
     pub contact: Arc<Mutex<Contact>>,
     pub metrics: Arc<Metrics>,
+    /// The mirrored boxes, by name.
+    pub boxes: Vec<(String, SharedHealth)>,
 }
 
 /// Answers until the process ends.
@@ -133,6 +136,11 @@ impl Monitored {
             oldest: self.queue.oldest()?,
             set_aside: self.queue.set_aside()?,
             services,
+            boxes: self
+                .boxes
+                .iter()
+                .map(|(name, health)| (name.clone(), health.read()))
+                .collect(),
             contact,
         })
     }

@@ -182,10 +182,10 @@ pub fn outcome(id: uuid::Uuid, outcome: &Result<Response, Failure>) -> CommandRe
             &response.payload,
         ),
         Err(failure) => {
-            // A Reset, or no room in the queue: it was not looked at. Else nobody knows.
-            let status = match failure {
-                Failure::Reset | Failure::Busy => CommandStatus::Refused,
-                _ => CommandStatus::Unknown,
+            let status = if failure.is_undone() {
+                CommandStatus::Refused
+            } else {
+                CommandStatus::Unknown
             };
             unanswered(id, status, &failure.to_string())
         }

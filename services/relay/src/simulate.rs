@@ -3,12 +3,15 @@
 //! It keeps its state over the reboots that it simulates, and nothing beyond its own end.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rand::RngExt;
 use rollcall_coap::driver::{self, App, Driver};
+use rollcall_coap::dtls::{self, Keys};
 use rollcall_coap::{Code, Endpoint, Event, JSON, Request, RequestId, Response, Time, Urgency};
 use rollcall_pager::{Config, Effects, Method, Snapshot, Transmitter};
 use tokio::sync::{mpsc, watch};
@@ -16,13 +19,12 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::hosted;
+use crate::keys::KeyFile;
 
 /// How often the guests are looked after.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a reboot takes.
 const REBOOT: Duration = Duration::from_secs(2);
-/// How often observers are sent a ping (pager contract, L9).
-const PING_EVERY: Duration = Duration::from_secs(30);
 /// Pagers that the simulated host stand hands out.
 const PAGERS: u16 = 60;
 /// About twice as many guests as usually wait.
@@ -35,6 +37,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5693")]
     pub listen: SocketAddr,
 
+    /// Boxes, each like the others, on the ports that follow (with port 0 on free ones)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub boxes: u16,
+
     /// Guests who come, are paged some time later, and go
     #[arg(long, value_name = "N", default_value_t = 0.0)]
     pub parties_per_minute: f64,
@@ -46,11 +52,19 @@ pub struct SimulateArgs {
     /// Reboot again and again: observers are forgotten, sessions are not
     #[arg(long, value_name = "SECONDS")]
     pub reboot_every: Option<u64>,
+
+    /// Speak DTLS, and nothing else, with those whose keys are in this file: lines of identity:hexkey. It is read once
+    #[arg(long, value_name = "FILE")]
+    pub dtls_psk_file: Option<PathBuf>,
+    /// How often observers are sent a ping
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub ping_every: u64,
 }
 
 /// A box that runs; it ends when this is dropped.
 pub struct Simulated {
     pub address: SocketAddr,
+    is_secure: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -61,17 +75,36 @@ impl Drop for Simulated {
 }
 
 impl Simulated {
-    /// Starts it.
+    /// Starts all that are asked for.
+    pub fn all(args: &SimulateArgs) -> Result<Vec<Self>> {
+        let begin = |place: u16| {
+            let mut args = args.clone();
+            if args.listen.port() != 0 {
+                let port = args.listen.port().checked_add(place);
+                args.listen
+                    .set_port(port.context("--boxes asks for ports beyond 65535")?);
+            }
+            Self::start(&args)
+        };
+        (0..args.boxes).map(begin).collect()
+    }
+
+    /// Starts one.
     pub fn start(args: &SimulateArgs) -> Result<Self> {
         ensure!(
             (0.0..=60_000.0).contains(&args.parties_per_minute),
             "--parties-per-minute is from 0 to 60000"
         );
         ensure!(args.reboot_every != Some(0), "--reboot-every is at least 1");
+        ensure!(args.ping_every != 0, "--ping-every is at least 1");
         let bind = |address| {
             driver::bind(address, false)
                 .with_context(|| format!("listen on UDP {address}; is another program there? Choose another with --listen"))
         };
+        let keys = args.dtls_psk_file.as_deref().map(KeyFile::open);
+        let keys = keys.transpose().context("--dtls-psk-file")?;
+        let keys = keys.map(|file| file.keys);
+        let is_secure = keys.is_some();
         let socket = bind(args.listen)?;
         let address = socket.local_addr().context("ask for the socket's port")?;
         let args = SimulateArgs {
@@ -79,16 +112,30 @@ impl Simulated {
             ..args.clone()
         };
         let task = tokio::spawn(async move {
-            if let Err(error) = live(&args, socket).await {
+            if let Err(error) = live(&args, socket, keys).await {
                 tracing::error!(error = format!("{error:#}"), "the simulated box has ended");
             }
         });
-        Ok(Self { address, task })
+        Ok(Self {
+            address,
+            is_secure,
+            task,
+        })
+    }
+
+    /// Where it is, with the scheme to speak to it: `coap://127.0.0.1:5693`.
+    pub fn uri(&self) -> String {
+        let scheme = if self.is_secure { "coaps" } else { "coap" };
+        format!("{scheme}://{}", self.address)
     }
 }
 
 /// One life after the other.
-async fn live(args: &SimulateArgs, socket: std::net::UdpSocket) -> Result<()> {
+async fn live(
+    args: &SimulateArgs,
+    socket: std::net::UdpSocket,
+    keys: Option<Arc<Keys>>,
+) -> Result<()> {
     let clock = Clock::start();
     let config = Config {
         auto_page: args.auto_page,
@@ -112,10 +159,18 @@ async fn live(args: &SimulateArgs, socket: std::net::UdpSocket) -> Result<()> {
             parties_per_tick: args.parties_per_minute * TICK.as_secs_f64() / 60.0,
         };
         let endpoint = rollcall_coap::Config {
-            heartbeat: Some(PING_EVERY),
+            heartbeat: Some(Duration::from_secs(args.ping_every)),
             ..rollcall_coap::Config::default()
         };
-        let driver = Driver::new(of_this_life, endpoint, app, commands).context("start the box")?;
+        let driver = Driver::new(of_this_life, endpoint, app, commands);
+        let mut driver = driver.context("start the box")?;
+        if keys.is_some() {
+            let config = dtls::Config {
+                keys: keys.clone(),
+                ..dtls::Config::default()
+            };
+            driver = driver.secure(config).context("set up DTLS")?;
+        }
         let beat = async move {
             let mut every = tokio::time::interval(TICK);
             loop {

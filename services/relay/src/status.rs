@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::forward::Contact;
+use crate::mirrored::Health;
 use crate::spool::{Spool, count, oldest, path_in};
 
 /// How a relay is.
@@ -29,6 +30,9 @@ pub struct Status {
     pub set_aside: u64,
     /// Events that wait, by service.
     pub services: BTreeMap<String, u64>,
+    /// Mirrored boxes, of the running relay.
+    #[serde(default)]
+    pub boxes: BTreeMap<String, Health>,
     #[serde(flatten)]
     pub contact: Contact,
 }
@@ -79,6 +83,7 @@ fn from_spool(config: &Config) -> Result<Status> {
             .into_iter()
             .map(|(name, (events, _))| (name, events))
             .collect(),
+        boxes: BTreeMap::new(),
         contact: Contact {
             last_contact,
             ..Contact::default()
@@ -119,6 +124,9 @@ impl Status {
                 self.set_aside
             );
         }
+        for (name, health) in &self.boxes {
+            let _ = writeln!(text, "box           {name} {}", health.in_words(now));
+        }
         let contact = match &self.contact.last_contact {
             Some(at) => ago(at, now),
             None => "never".to_owned(),
@@ -132,7 +140,7 @@ impl Status {
 }
 
 /// `2026-11-21T09:00:00Z (5 min ago)`
-fn ago(at: &str, now: OffsetDateTime) -> String {
+pub(crate) fn ago(at: &str, now: OffsetDateTime) -> String {
     let Ok(then) = OffsetDateTime::parse(at, &Rfc3339) else {
         return at.to_owned();
     };
@@ -154,6 +162,12 @@ mod tests {
 
     #[test]
     fn it_reads_as_a_person_would_say_it() {
+        let away = Health {
+            address: "coap://10.0.1.32:5683".to_owned(),
+            is_followed: false,
+            last_heard: Some(datetime!(2026-11-21 08:01:00 UTC)),
+            trouble: Some("no answer".to_owned()),
+        };
         let status = Status {
             is_running: false,
             version: None,
@@ -162,6 +176,7 @@ mod tests {
             oldest: Some("2026-11-21T08:00:00Z".to_owned()),
             set_aside: 1,
             services: BTreeMap::from([("desk".to_owned(), 3)]),
+            boxes: BTreeMap::from([("terrace".to_owned(), away)]),
             contact: Contact::default(),
         };
         let text = status.in_words(datetime!(2026-11-21 08:05:00 UTC));
@@ -172,5 +187,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("last contact  never"), "{text}");
+        let of_box = "box           terrace at coap://10.0.1.32:5683: no answer; last heard of 2026-11-21T08:01:00Z (4 min ago)\n";
+        assert!(text.contains(of_box), "{text}");
     }
 }

@@ -43,12 +43,13 @@ pub fn learned(learned: &Learned) -> Happening {
         News::Missed {
             changes,
             since,
+            until,
             reason,
         } => Happening::Gap {
             gap: Gap {
                 events: *changes,
                 since: *since,
-                until: None,
+                until: Some(*until),
                 reason: (*reason).to_owned(),
             },
         },

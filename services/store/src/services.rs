@@ -37,6 +37,8 @@ pub struct Service {
     pub reported_at: Option<OffsetDateTime>,
     /// How its relay watches it.
     pub watch: Option<Decoded<WatchReport>>,
+    /// When its relay was last heard of, by our clock.
+    pub heard_at: Option<OffsetDateTime>,
     /// The latest gaps in what is known of it, last to first.
     pub gaps: Decoded<Vec<Gap>>,
 }
@@ -77,12 +79,13 @@ pub(crate) const SOURCE: Source = Source {
               (select coalesce(sum(c.total), 0)::bigint from service_counts c \
                where c.org_id = services.org_id and c.service = services.name) as total, \
               relay_id, statistics, reported_at, watch, \
+              (select r.last_seen_at from relays r where r.org_id = services.org_id and r.id = services.relay_id) as heard_at, \
               (select coalesce(jsonb_agg(to_jsonb(g)), '[]') from ( \
                    select at, events, since, until, reason from gaps g \
                    where g.org_id = services.org_id and g.service = services.name \
                    order by at desc, id desc limit 20) g) as gaps",
-    // A relay's may have as many gaps as are shown, each with its reason.
-    footprint: "(case when relay_id is null then 512 else 24576 end)::bigint",
+    // A relay's may have as many gaps as are shown, each with its reason, and what it says of a broker.
+    footprint: "(case when relay_id is null then 512 else 24576 + coalesce(length(watch::text), 0) end)::bigint",
 };
 
 /// A page of services.

@@ -78,6 +78,13 @@ pub mod columns {
     pub const DELETED: Column = column("deleted", ColumnKind::Flag);
     /// A pager's.
     pub const NUMBER: Column = column("number", ColumnKind::Number);
+    /// These of connections.
+    pub const CLIENT: Column = column("client_id", ColumnKind::Text);
+    pub const PROTOCOL: Column = column("protocol", ColumnKind::Text);
+    pub const INFLIGHT: Column = column("inflight", ColumnKind::Number);
+    pub const QUEUE_DEPTH: Column = column("queue_depth", ColumnKind::Number);
+    /// Of clients that are connected.
+    pub const IDLE_SINCE: Column = column("idle_since", ColumnKind::Time);
     pub const REVISION: Column = column("revision", ColumnKind::Number);
 
     const fn column(sql: &'static str, kind: ColumnKind) -> Column {
@@ -88,7 +95,7 @@ pub mod columns {
 pub(crate) const SOURCE: Source = Source {
     table: "sessions",
     columns: "org_id, id, project_id, service, kind, source_id, unit_id, label, username, remote, created_at, saved_at, \
-              received_at, received_from, deleted, points, number, facts, revision",
+              received_at, received_from, deleted, points, number, inflight, queue_depth, idle_since, facts, revision",
     footprint: "footprint",
 };
 

@@ -7,7 +7,7 @@ import re
 from aiocoap import CON, DELETE, GET, NON, POST, PUT, Context, Message
 from aiocoap.optiontypes import BlockOption
 
-from harness import PAYLOAD_4K, PAYLOAD_20K, lines
+from harness import IDENTITY, KEY, PAYLOAD_4K, PAYLOAD_20K, lines
 
 # What fails is reported; its log would stand between the checks' lines.
 logging.getLogger("coap").setLevel(logging.CRITICAL)
@@ -166,9 +166,51 @@ async def discovery(client):
     client.check("/.well-known/core", b"</path>;ct=40" in client.response.payload)
 
 
+async def context_for(base, identity=IDENTITY, key=KEY):
+    """A client; of coaps it has a key."""
+    context = await Context.create_client_context()
+    if base.startswith("coaps"):
+        psk = {"psk": {"ascii": key}, "client-identity": {"ascii": identity}}
+        context.client_credentials.load_from_dict({f"{base}/*": {"dtls": psk}})
+    return context
+
+
+def wrong_keys(group, base):
+    """Who has no key, or another one, fails alone."""
+    async def ask(identity, key):
+        context = await context_for(base, identity, key)
+        try:
+            response = await asyncio.wait_for(context.request(Message(code=GET, uri=f"{base}/test")).response, 10)
+            return dotted(response.code)
+        except Exception as error:  # noqa: BLE001 how it failed is what the check looks at
+            return repr(error)
+        finally:
+            await context.shutdown()
+
+    for what, identity, key in (("a wrong key", IDENTITY, "another sixteen!"), ("an unknown identity", "nobody", KEY)):
+        said = asyncio.run(ask(identity, key))
+        # The alert's number: handshake_failure.
+        group.check(f"{what} is refused at once", "NetworkError" in said and "40" in said, "GET /test", said)
+        said = asyncio.run(ask(IDENTITY, KEY))
+        group.check(f"after {what}, others are served", said == "2.05", "GET /test", said)
+
+
+def get(group, base):
+    """One request of aiocoap's own client."""
+    async def ask():
+        context = await context_for(base)
+        try:
+            return await asyncio.wait_for(context.request(Message(code=GET, uri=f"{base}/test")).response, 10)
+        finally:
+            await context.shutdown()
+
+    response = asyncio.run(ask())
+    group.check("its own client is served", dotted(response.code) == "2.05", "GET /test", repr(response))
+
+
 def checks(group, base):
     async def all_of_them():
-        context = await Context.create_client_context()
+        context = await context_for(base)
         client = Client(group, base, context)
         for part in (basics, conditions, blocks, observations, discovery):
             try:

@@ -1,11 +1,13 @@
-"""aiocoap's server for our client: the part of ETSI's resources that the checks ask for."""
+"""aiocoap's server for our client: the part of ETSI's resources that the checks ask for. It listens on a port; with `dtls` after
+that, on the next one, with DTLS."""
 
 import asyncio
 import sys
 
 from aiocoap import CHANGED, CONTENT, CREATED, DELETED, Context, Message, error, resource
+from aiocoap.credentials import CredentialsMap
 
-from harness import DELAY_MS, PERIOD_MS, lines
+from harness import DELAY_MS, IDENTITY, KEY, PERIOD_MS, lines
 
 
 def text(payload):
@@ -75,10 +77,15 @@ async def main():
                        ("not-acceptable", NotAcceptable())):
         site.add_resource([path], held)
     port = int(sys.argv[1])
-    await Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
+    is_secure = sys.argv[2:] == ["dtls"]
+    keys = CredentialsMap()
+    if is_secure:
+        keys.load_from_dict({":device": {"dtls": {"psk": {"ascii": KEY}, "client-identity": {"ascii": IDENTITY}}}})
+    await Context.create_server_context(site, bind=("127.0.0.1", port), server_credentials=keys,
+                                        transports=["tinydtls_server" if is_secure else "udp6"])
     for held in observed:
         held.tick()
-    print(f"listening on coap://127.0.0.1:{port}", flush=True)
+    print(f"listening on coaps://127.0.0.1:{port + 1}" if is_secure else f"listening on coap://127.0.0.1:{port}", flush=True)
     await asyncio.get_running_loop().create_future()
 
 

@@ -1,6 +1,8 @@
 """What the checks share: their report, and programs that run while a block lasts."""
 
 import contextlib
+import importlib.util
+import select
 import shutil
 import socket
 import subprocess
@@ -36,14 +38,14 @@ class Report:
         self.counts = {"ok": 0, "known": 0, "FAILED": 0}
 
     def add(self, who, what, ok, sent, seen, known=None):
-        """`known` names a fault of the other side, and where it is described: the check may then fail."""
+        """`known` names a fault that is not ours to mend, and where it is described: the check may then fail."""
         outcome = "ok" if ok else "known" if known else "FAILED"
         with self.lock:
             self.counts[outcome] += 1
             print(f"{self.part}: {outcome:6} {who}: {what}", flush=True)
             if outcome == "known" and known not in self.faults:
                 self.faults.add(known)
-                print(f"{self.part}:        the other side's fault: {known}", flush=True)
+                print(f"{self.part}:        a known fault: {known}", flush=True)
             elif outcome == "FAILED":
                 print(f"  sent: {short(sent)}\n  seen: {short(seen, 4000)}", flush=True)
 
@@ -116,6 +118,45 @@ def libcoap(name, tls="notls"):
 
 def has_libcoap(tls):
     return shutil.which(f"coap-client-{tls}") and shutil.which(f"coap-server-{tls}")
+
+
+def has_dtls_socket():
+    """Whether aiocoap can do DTLS."""
+    return importlib.util.find_spec("DTLSSocket") is not None
+
+
+class Wiretap:
+    """Between one client and a server, while the block lasts: keeps what the server sent."""
+
+    def __init__(self, server):
+        self.server, self.from_server, self.client = server, [], None
+
+    def __enter__(self):
+        self.near, self.far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        self.near.bind(("127.0.0.1", 0))
+        self.far.connect(("127.0.0.1", self.server))
+        self.port = self.near.getsockname()[1]
+        self.is_over = False
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        return self
+
+    def run(self):
+        while not self.is_over:
+            for ready in select.select([self.near, self.far], [], [], 0.1)[0]:
+                if ready is self.near:
+                    datagram, self.client = self.near.recvfrom(4096)
+                    self.far.send(datagram)
+                else:
+                    datagram = self.far.recv(4096)
+                    self.from_server.append(datagram)
+                    self.near.sendto(datagram, self.client)
+
+    def __exit__(self, *_):
+        self.is_over = True
+        self.thread.join()
+        self.near.close()
+        self.far.close()
 
 
 def answers_ping(port):

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from harness import DELAY_MS, IDENTITY, KEY, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, PSK, Program, free_port, libcoap, libcoap_server, lines, uri
+import aio
+from harness import (DELAY_MS, IDENTITY, KEY, PAYLOAD_4K, PAYLOAD_20K, PERIOD_MS, PSK, Program, Wiretap, free_port, libcoap,
+                     libcoap_server, lines, uri)
 from node import ENVIRONMENT, HERE
 
 # libcoap's and aiocoap's clients get the same from it.
@@ -11,6 +13,13 @@ NODE_BLOCK1 = "node-coap 1.5 as a server answers Block1 with 5.00 \"Byte offset 
               "body by their token (_toCacheKey in lib/server.js), which may change (RFC 7959, section 3.3)"
 NODE_BLOCK2 = "node-coap 1.5 as a server sends empty blocks where 16 bytes are asked for: the option's value is empty then " \
               "(parseBlock2 in lib/helpers.js)"
+
+# Whoever has to speak to such a server has to turn that off there.
+DIMPL_RENEGOTIATION = "dimpl 0.9 as a client sends no renegotiation_info (RFC 5746, section 3.4), and tinydtls as a server (DTLSSocket " \
+                      "0.2.3) insists on it (force_renegotiation_info in dtls.c): it answers our ClientHello with its cookie by the " \
+                      "alert handshake_failure"
+# A fatal alert in a record of DTLS 1.2: handshake_failure.
+HANDSHAKE_FAILURE = bytes([2, 40])
 
 
 class Ours:
@@ -77,6 +86,24 @@ def to_aiocoap(group, program, files):
         ours.call("observe: several notifications", "/obs", "-o", "3", is_right=rising)
         ours.call("observe, in blocks", "/obs-large", "-o", "3", is_right=large)
         ours.call("observe anew after a cancel", "/obs", "-o", "3", is_right=rising)
+
+
+def to_aiocoap_with_dtls(group, program, _):
+    """It does not come to a session: what stands in the way is still what it was."""
+    with Program([sys.executable, str(HERE / "aiocoap_server.py"), str(free_port()), "dtls"], says="listening on ") as server:
+        base = uri(server)
+        with Wiretap(int(base.rsplit(":", 1)[1])) as wire:
+            command = [program, "--psk", PSK, f"coaps://127.0.0.1:{wire.port}/test"]
+            done = subprocess.run(command, capture_output=True, timeout=60)
+        said = f"exit {done.returncode}, {done.stderr!r}, {[datagram.hex() for datagram in wire.from_server]}"
+        group.check("GET", done.returncode == 0, " ".join(command), said, known=DIMPL_RENEGOTIATION)
+        # A request for the cookie, and then the alert; tinydtls sends a goodbye before it.
+        first, *others = wire.from_server or [b""]
+        alerts = [datagram[13:] for datagram in others if datagram[:1] == bytes([21])]
+        is_the_same = first[13:14] == bytes([3]) and len(alerts) == len(others) and HANDSHAKE_FAILURE in alerts
+        group.check("it refuses as it is known to (where this fails, look whether it works now)",
+                    is_the_same and done.returncode == 1 and b"refuses it" in done.stderr, " ".join(command), said)
+        aio.get(group, base)
 
 
 def to_node(group, program, files):

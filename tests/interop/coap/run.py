@@ -16,7 +16,7 @@ import libcoap
 import node
 import ours
 from built import build
-from harness import Group, Report, has_libcoap, plugtest, uri
+from harness import Group, Report, has_dtls_socket, has_libcoap, plugtest, uri
 
 
 def main():
@@ -44,12 +44,26 @@ def main():
             for part in parts:
                 group.run(lambda group, part=part: part(group, base))
 
+    def aiocoap_with_dtls():
+        """aiocoap's client with DTLS, by tinydtls."""
+        group = Group(report, "aiocoap with tinydtls", "rollcall")
+        with plugtest(server, "tinydtls") as program:
+            for part in (aio.checks, aio.wrong_keys):
+                group.run(lambda group, part=part: part(group, uri(program)))
+
     def our_client(checks, name):
         Group(report, "rollcall", name).run(lambda group: checks(group, client, files))
 
     libraries = [tls for tls in ("openssl", "gnutls") if has_libcoap(tls)]
     if not libraries:
-        print("coap: libcoap's programs with TLS are not here: DTLS is not tried")
+        print("coap: libcoap's programs with TLS are not here: DTLS is not tried with them")
+    with_aiocoap = {
+        "dtls-aiocoap": aiocoap_with_dtls,
+        "to-dtls-aiocoap": lambda: our_client(ours.to_aiocoap_with_dtls, "aiocoap with tinydtls"),
+    }
+    if not has_dtls_socket():
+        print("coap: DTLSSocket is not here: DTLS is not tried with aiocoap; scripts/setup-interop.sh says why")
+        with_aiocoap = {}
     groups = {
         "libcoap": lambda: against_us("libcoap", libcoap.basics, libcoap.conditions, libcoap.separate, libcoap.discovery,
                                       lambda group, base: libcoap.blocks(group, base, files)),
@@ -62,6 +76,7 @@ def main():
         **{f"dtls-{tls}": lambda tls=tls: with_dtls(tls) for tls in libraries},
         **{f"to-dtls-{tls}": lambda tls=tls: our_client(ours.to_libcoap_with(tls), f"libcoap with {tls}")
            for tls in libraries},
+        **with_aiocoap,
         "to-aiocoap": lambda: our_client(ours.to_aiocoap, "aiocoap"),
         "to-node": lambda: our_client(ours.to_node, "node-coap"),
     }
@@ -79,7 +94,7 @@ def main():
     folder.cleanup()
     counts = report.counts
     seconds = time.monotonic() - started
-    print(f"coap: {counts['ok']} ok, {counts['known']} known faults of others, {counts['FAILED']} failed; {seconds:.0f} s")
+    print(f"coap: {counts['ok']} ok, {counts['known']} known faults, {counts['FAILED']} failed; {seconds:.0f} s")
     # Not sys.exit: no library's thread is to hold the end up.
     sys.stdout.flush()
     os._exit(1 if counts["FAILED"] else 0)

@@ -1,5 +1,7 @@
 //! Pages from the cloud: carried out once, answered with what the transmitter says.
 
+use std::process::Command;
+
 use rollcall_coap::Code;
 use rollcall_tests::{CoapClient, Edge, SimulatedBox, TestApp};
 use serde_json::{Value, json};
@@ -8,12 +10,12 @@ use sqlx::PgPool;
 use crate::{eventually, history, sessions};
 
 /// The one session of a service.
-async fn guest(app: &TestApp, service: &str) -> Value {
+pub async fn guest(app: &TestApp, service: &str) -> Value {
     eventually("a guest", async || sessions(app, service).await.pop()).await
 }
 
 /// Orders an action, and waits for its result.
-async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
+pub async fn order(app: &TestApp, session: &Value, action: &str, query: &str) -> Value {
     let id = session["id"].as_str().expect("an id");
     let body = json!({"data": {"type": "sessions", "id": id, "attributes": {"action": action}}});
     let path = format!("/v1/sessions/{id}?{query}");
@@ -193,8 +195,84 @@ async fn a_box_is_asked_once_and_its_answer_comes_back(pool: PgPool) {
     assert_eq!(ended(&app, &asked).await["status"], "unknown");
 }
 
+/// No file of the relay's may grow beyond so many bytes from now on: as on a disk that is full.
+fn limit_files(edge: &Edge, bytes: &str) {
+    let limited = Command::new("prlimit")
+        .args(["--pid", &edge.pid().to_string()])
+        .arg(format!("--fsize={bytes}:unlimited"))
+        .status();
+    assert!(limited.expect("prlimit runs").success());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_boxs_answer_survives_a_disk_that_is_full_just_then(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let simulated = SimulatedBox::start(&[]).await;
+    let mut edge = Edge::of(&app, &[]).await;
+    edge.set(&format!(
+        "[[box]]\nname = \"terrace\"\naddress = \"coap://{}\"",
+        simulated.address
+    ));
+    let run = edge.command("run", Some(&app.url));
+    let mut ignoring = Command::new("sh");
+    ignoring.arg("-c").arg(r#"trap '' XFSZ; exec "$0" "$@""#);
+    ignoring.arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        ignoring.env(name, value.expect("it is set"));
+    }
+    edge.start_as(ignoring).await;
+    let mut stand = CoapClient::of(simulated.address).await;
+    stand.post("/v1/sessions", r#"{"number":3}"#).await;
+    let session = guest(&app, "terrace").await;
+    // The spool's log grows to more than the files may have later.
+    let log = edge.spool().with_extension("sqlite-wal");
+    let mut size = 0;
+    while std::fs::metadata(&log).map_or(0, |about| about.len()) < 300_000 {
+        size += 1;
+        let body = format!(r#"{{"number":3,"partySize":{size}}}"#);
+        stand.post("/v1/sessions", &body).await;
+        // One by one: a box whose observer is slow leaves steps out, and is then read anew.
+        eventually("the change is in the store", async || {
+            let session = sessions(&app, "terrace").await.pop()?;
+            Some(()).filter(|()| session["attributes"]["party_size"] == size)
+        })
+        .await;
+    }
+    edge.drained().await;
+    // The relay has asked the box, which takes its time to answer; meanwhile the disk is full.
+    simulated.pause();
+    let asked = order(&app, &session, "page", "ttl=600").await;
+    let path = format!("/v1/commands/{}", asked["id"].as_str().unwrap());
+    let connection = rusqlite::Connection::open(edge.spool()).unwrap();
+    eventually("the command is begun", async || {
+        let count = "select count(*) from commands where report is null";
+        let begun: u32 = connection.query_row(count, [], |row| row.get(0)).unwrap();
+        Some(()).filter(|()| begun == 1)
+    })
+    .await;
+    drop(connection);
+    limit_files(&edge, "100000");
+    simulated.go_on();
+    eventually("the report is kept", async || {
+        edge.log().contains("kept in memory").then_some(())
+    })
+    .await;
+    let waits = app.reader.get(&path).await.json();
+    assert!(waits["data"]["attributes"]["finished"].is_null(), "{waits}");
+    limit_files(&edge, "unlimited");
+    let done = ended(&app, &asked).await;
+    assert_eq!(
+        (&done["status"], &done["code"]),
+        (&json!("done"), &json!("2.04")),
+        "the box's own answer: {done}"
+    );
+    assert_eq!(done["answer"]["sessions"][0]["state"], "paged");
+    let log = edge.log();
+    assert!(log.contains("is on the disk now"), "{log}");
+}
+
 /// A command once it has come to its end.
-async fn ended(app: &TestApp, command: &Value) -> Value {
+pub async fn ended(app: &TestApp, command: &Value) -> Value {
     let path = format!("/v1/commands/{}", command["id"].as_str().expect("an id"));
     eventually("an end", async || {
         let command = app.reader.get(&path).await.json()["data"]["attributes"].clone();

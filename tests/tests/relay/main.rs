@@ -1,12 +1,15 @@
 //! The relay as a process beside the real api: what happens on a hosted transmitter is in the store moments later, once,
 //! in order, whatever is killed, cut, lost, full or damaged on the way.
 
+mod backlog;
 mod bounds;
 mod cloud;
 mod commands;
+mod kills;
 mod life;
 mod loss;
 mod mirror;
+mod pages;
 mod rubbish;
 mod secure;
 
@@ -16,16 +19,18 @@ use rollcall_tests::{Client, TestApp};
 use serde_json::Value;
 
 /// Waits for what must come true.
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(60), what, look).await
+}
+
+/// The same for what takes its time.
+async fn within<T>(most: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "{what}: still not"
-        );
+        assert!(started.elapsed() < most, "{what}: still not");
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

@@ -1,10 +1,11 @@
 //! Mirrored boxes: what happens on them is in the store, once, with the box's own times, whatever the relay missed.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rollcall_coap::Code;
-use rollcall_tests::{CoapClient, Edge, SimulatedBox, TestApp};
+use rollcall_tests::{CoapClient, Edge, LossyWay, SimulatedBox, TestApp};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -12,13 +13,17 @@ use crate::{eventually, history, list, sessions};
 
 /// A relay that mirrors a box as the service `terrace`, and answers for it.
 async fn mirroring(app: &TestApp, simulated: &SimulatedBox) -> (Edge, CoapClient) {
+    mirroring_at(app, simulated.address, "").await
+}
+
+/// The same of a box at an address, with lines in its table.
+async fn mirroring_at(app: &TestApp, address: SocketAddr, lines: &str) -> (Edge, CoapClient) {
     let port = std::net::UdpSocket::bind("127.0.0.1:0")
         .and_then(|socket| socket.local_addr())
         .expect("a port");
     let mut edge = Edge::of(app, &[]).await;
     edge.set(&format!(
-        "[[box]]\nname = \"terrace\"\naddress = \"coap://{}\"\nlisten = \"{port}\"",
-        simulated.address
+        "[[box]]\nname = \"terrace\"\naddress = \"coap://{address}\"\nlisten = \"{port}\"\n{lines}"
     ));
     edge.start(Some(&app.url)).await;
     (edge, CoapClient::of(port).await)
@@ -237,4 +242,93 @@ async fn a_box_that_begins_anew_leaves_a_gap_record(pool: PgPool) {
         lost[0]["attributes"]["cleared"].is_null(),
         "nobody knows when: {lost:?}"
     );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn boxes_of_both_families_are_mirrored_by_one_relay(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let mut edge = Edge::of(&app, &[]).await;
+    let mut boxes = Vec::new();
+    let mut tables = String::new();
+    for (name, ip) in [
+        ("terrace", IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        ("garden", IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    ] {
+        let simulated = SimulatedBox::start_on(ip, &[]).await;
+        tables += &format!(
+            "[[box]]\nname = {name:?}\naddress = \"coap://{}\"\n",
+            simulated.address
+        );
+        boxes.push((name, simulated));
+    }
+    edge.set(&tables);
+    edge.start(Some(&app.url)).await;
+    for (name, simulated) in &boxes {
+        let mut stand = CoapClient::of(simulated.address).await;
+        stand.post("/v1/sessions", r#"{"number":8}"#).await;
+        eventually(name, async || sessions(&app, name).await.pop()).await;
+        stand
+            .put("/v1/sessions?number=8", r#"{"action":"page"}"#)
+            .await;
+        eventually("paged", async || {
+            let session = sessions(&app, name).await.pop()?;
+            Some(()).filter(|()| session["attributes"]["state"] == "paged")
+        })
+        .await;
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_box_that_goes_mute_is_missed_and_found_again(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let simulated = SimulatedBox::start(&["--ping-every", "1"]).await;
+    let way = LossyWay::sound(simulated.address).await;
+    let (edge, mut mirror) = mirroring_at(&app, way.address, "silence_seconds = 3").await;
+    let followed = async |is_followed: bool| {
+        let status = edge.status().await["boxes"]["terrace"].clone();
+        Some(status).filter(|status| status["is_followed"] == is_followed)
+    };
+    let mut stand = CoapClient::of(simulated.address).await;
+    serve_guests(CoapClient::of(simulated.address).await, 1, 6).await;
+    agrees(&app, &mut stand).await;
+    // Nothing happens for longer than that: its pings are enough.
+    let quiet_since =
+        eventually("followed", async || followed(true).await).await["last_heard"].clone();
+    eventually("pings", async || {
+        let heard = followed(true).await?["last_heard"].clone();
+        (seconds(&heard) - seconds(&quiet_since) > 4.0).then_some(())
+    })
+    .await;
+    assert!(!edge.log().contains("nothing was heard"), "{}", edge.log());
+    // No more datagrams, in either direction; it goes on meanwhile.
+    way.mute(true);
+    let missed = eventually("missed", async || followed(false).await).await;
+    assert_eq!(
+        missed["trouble"], "nothing was heard of it for 3 s",
+        "{missed}"
+    );
+    let words = edge.command("status", None).output().unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(
+        words.contains("nothing was heard of it for 3 s; last heard of 2"),
+        "{words}"
+    );
+    assert!(mirror.get("/v1/sessions").await.json()["mirrorAge"].as_u64() >= Some(3));
+    serve_guests(CoapClient::of(simulated.address).await, 11, 12).await;
+    way.mute(false);
+    let found = eventually("found again", async || followed(true).await).await;
+    assert_eq!(found["trouble"], Value::Null, "{found}");
+    agrees(&app, &mut stand).await;
+    serve_guests(CoapClient::of(simulated.address).await, 31, 3).await;
+    agrees(&app, &mut stand).await;
+    edge.drained().await;
+    assert_eq!(gaps(&app).await, [] as [Value; 0], "its history told all");
+}
+
+/// A time of a status, in seconds of the epoch.
+fn seconds(at: &Value) -> f64 {
+    use time::format_description::well_known::Rfc3339;
+    let text = at.as_str().expect("a time");
+    let at = time::OffsetDateTime::parse(text, &Rfc3339).expect("a time");
+    at.unix_timestamp_nanos() as f64 / 1e9
 }

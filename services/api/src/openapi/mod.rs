@@ -15,7 +15,9 @@ use crate::error::{
     BrokerError, Dialect, FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError,
 };
 use crate::surfaces;
-use crate::surfaces::resources::{FormAttributes, PagerAttributes};
+use crate::surfaces::resources::{
+    BrokerSessionAttributes, FormAttributes, PagerAttributes, ProxySessionAttributes,
+};
 
 /// The document of everything that [`crate::app`] serves.
 pub fn document() -> Value {
@@ -48,7 +50,7 @@ pub(crate) fn base() -> OpenApi {
             license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
         ),
         servers((url = "/", description = "The server that this document comes from.")),
-        components(schemas(BrokerError, FormsError, FormAttributes, PagerAttributes, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
+        components(schemas(BrokerError, FormsError, FormAttributes, PagerAttributes, BrokerSessionAttributes, ProxySessionAttributes, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
         modifiers(&Security),
         tags(
             (name = "resources", description = "Every kind of session, its service, its files and its history, as JSON:API; and the feed."),

@@ -4,7 +4,13 @@ use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
 /// What the attributes of each kind of session hold beyond those of every kind.
-const KINDS: [(&str, &str); 2] = [("form", "FormAttributes"), ("pager", "PagerAttributes")];
+const KINDS: [(&str, &str); 5] = [
+    ("form", "FormAttributes"),
+    ("pager", "PagerAttributes"),
+    ("mqtt", "BrokerSessionAttributes"),
+    ("amqp", "BrokerSessionAttributes"),
+    ("proxy", "ProxySessionAttributes"),
+];
 
 /// The document as it is served.
 pub(super) fn shaped(document: &OpenApi) -> Value {

@@ -76,6 +76,19 @@ impl Keys {
         self.len() == 0
     }
 
+    /// Whether there is a key of this identity.
+    pub fn has(&self, identity: &str) -> bool {
+        self.find(identity.as_bytes()).is_some()
+    }
+
+    /// The one identity, where there is one alone.
+    pub fn only(&self) -> Option<Arc<str>> {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        let mut identities = held.keys();
+        let first = identities.next().cloned();
+        first.filter(|_| identities.next().is_none())
+    }
+
     /// Changes whenever the keys do.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)

@@ -12,7 +12,7 @@ use crate::dtls::keys::Resolver;
 use crate::dtls::opening::Opening;
 use crate::dtls::record::{self, ClientHello, First};
 use crate::dtls::session::{self, Said, Session};
-use crate::dtls::{Config, Credential, Event};
+use crate::dtls::{Config, Credential, End, Event};
 use crate::types::Time;
 
 /// Datagrams that wait for a handshake of ours to come to its end.
@@ -147,9 +147,7 @@ impl Layer {
             }
             return;
         }
-        if self.client.is_some() {
-            self.connect(now, to, VecDeque::from([session::copy(data)]), 1);
-        }
+        self.connect(now, to, VecDeque::from([session::copy(data)]), 1);
     }
 
     /// A datagram to send, and to whom.
@@ -199,6 +197,15 @@ impl Layer {
         let of_idle = of_idle.map(|(heard, _)| *heard + self.config.idle_for);
         let of_openings = self.openings.values().map(|opening| opening.due);
         self.wake = of_openings.chain(of_idle).min();
+    }
+
+    /// Ends the session with a peer, or a handshake of ours: what is sent to it next begins another.
+    pub fn disconnect(&mut self, peer: SocketAddr) {
+        self.end(peer, true);
+        let opening = self.openings.remove(&peer);
+        if opening.is_some_and(|opening| opening.is_client) {
+            self.events.push_back(Event::Ended(peer, End::Over));
+        }
     }
 
     /// Says goodbye to everybody.
@@ -354,7 +361,7 @@ impl Layer {
     fn forget(&mut self, peer: SocketAddr) {
         if let Some(held) = self.established.remove(&peer) {
             self.idle.remove(&(held.heard, peer));
-            self.events.push_back(Event::Ended(peer));
+            self.events.push_back(Event::Ended(peer, End::Over));
         }
     }
 }

@@ -10,11 +10,14 @@ mod opening;
 mod record;
 mod session;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use crate::types::Failure;
 
 pub use keys::{BadKeys, Keys, MIN_KEY_BYTES};
 pub use layer::Layer;
@@ -24,7 +27,9 @@ pub use layer::Layer;
 pub struct Config {
     /// Keys of those who may connect to us, by their identity; nobody may where absent.
     pub keys: Option<Arc<Keys>>,
-    /// What we connect to others as; we connect to nobody where absent.
+    /// What we connect to certain peers as.
+    pub peers: HashMap<SocketAddr, Own>,
+    /// What we connect to others as; we connect to none of them where absent.
     pub credential: Option<Credential>,
     /// Handshakes under way, in all and of one network (a /24 of IPv4, a /64 of IPv6).
     pub max_handshakes: usize,
@@ -41,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             keys: None,
+            peers: HashMap::new(),
             credential: None,
             max_handshakes: 1_000,
             max_handshakes_per_network: 8,
@@ -64,6 +70,26 @@ impl std::fmt::Debug for Credential {
     }
 }
 
+/// Which of a list's keys is ours. It is looked up for each handshake, so that it may be exchanged at any time.
+#[derive(Clone, Debug)]
+pub struct Own {
+    pub keys: Arc<Keys>,
+    pub identity: Arc<str>,
+}
+
+/// Why a peer's session is over, or could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was there, and is no more.
+    Over,
+    /// The peer would not make one.
+    Refused,
+    /// The handshake did not come to its end, or too many were under way.
+    Unanswered,
+    /// We have no key for it.
+    NoKey,
+}
+
 /// What a layer has to say.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -72,5 +98,16 @@ pub enum Event {
     /// What a connected peer sent.
     Data(SocketAddr, Bytes),
     /// A peer's session is over, or could not be made.
-    Ended(SocketAddr),
+    Ended(SocketAddr, End),
+}
+
+impl From<End> for Failure {
+    fn from(end: End) -> Self {
+        match end {
+            End::Over => Self::Session,
+            End::Refused => Self::Refused,
+            End::Unanswered => Self::NoHandshake,
+            End::NoKey => Self::NoKey,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use crate::dtls::cookie;
 use crate::dtls::layer::Layer;
 use crate::dtls::record::{self, ClientHello};
 use crate::dtls::session::{self, Said, Session};
-use crate::dtls::{Credential, Event};
+use crate::dtls::{Credential, End, Event};
 use crate::types::Time;
 
 /// Handshakes of ours that are begun, one after the other, until we give up.
@@ -123,20 +124,22 @@ impl Layer {
         waiting: VecDeque<Bytes>,
         attempts: u32,
     ) {
-        let (Some(config), Some(who)) = (&self.client, &self.config.credential) else {
-            return;
+        let (config, who) = match self.own(to) {
+            Ok(Some(own)) => own,
+            Ok(None) => return,
+            Err(end) => return self.events.push_back(Event::Ended(to, end)),
         };
         if self.openings.len() >= self.config.max_handshakes {
-            return self.events.push_back(Event::Ended(to));
+            return self.events.push_back(Event::Ended(to, End::Unanswered));
         }
         let instant = self.base + now;
-        let mut session = Session::client(config, instant);
+        let mut session = Session::client(&config, instant);
         let outcome = session.handle_timeout(instant);
         let opening = Opening {
             session,
             is_client: true,
             random: [0; 32],
-            who: Some(who.clone()),
+            who: Some(who),
             since: now,
             due: now,
             attempts,
@@ -144,6 +147,19 @@ impl Layer {
         };
         self.openings.insert(to, opening);
         self.drain_opening(now, to, outcome);
+    }
+
+    /// What we connect to a peer as; nothing where we connect to nobody but those that are named.
+    fn own(&self, to: SocketAddr) -> Result<Option<(Arc<dimpl::Config>, Credential)>, End> {
+        let Some(own) = self.config.peers.get(&to) else {
+            return Ok(self.client.clone().zip(self.config.credential.clone()));
+        };
+        let who = own.keys.find(own.identity.as_bytes()).ok_or(End::NoKey)?;
+        let config = session::client(&self.config, &who).map_err(|error| {
+            tracing::error!(%error, peer = %to, "a DTLS handshake cannot be set up");
+            End::NoKey
+        })?;
+        Ok(Some((config, who)))
     }
 
     pub(super) fn feed_opening(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
@@ -184,7 +200,7 @@ impl Layer {
         self.wake_at(due);
         if let Err(error) = outcome {
             tracing::debug!(%error, %peer, "a DTLS handshake failed");
-            return self.fail(peer);
+            return self.fail(peer, End::Refused);
         }
         if is_connected {
             self.establish(now, peer);
@@ -194,6 +210,9 @@ impl Layer {
             }
         }
         if is_closed {
+            if self.openings.get(&peer).is_some_and(|held| held.is_client) {
+                return self.fail(peer, End::Refused);
+            }
             self.openings.remove(&peer);
             self.end(peer, false);
         }
@@ -203,7 +222,7 @@ impl Layer {
     pub(super) fn give_up(&mut self, now: Time, peer: SocketAddr) {
         let is_again = |opening: &Opening| opening.is_client && opening.attempts < MAX_ATTEMPTS;
         if !self.openings.get(&peer).is_some_and(is_again) {
-            return self.fail(peer);
+            return self.fail(peer, End::Unanswered);
         }
         if let Some(opening) = self.openings.remove(&peer) {
             self.connect(now, peer, opening.waiting, opening.attempts + 1);
@@ -211,12 +230,12 @@ impl Layer {
     }
 
     /// A handshake cannot come to its end. Of a client that we serve only the address is known, so it is told little.
-    fn fail(&mut self, peer: SocketAddr) {
+    fn fail(&mut self, peer: SocketAddr, end: End) {
         let Some(opening) = self.openings.remove(&peer) else {
             return;
         };
         if opening.is_client {
-            return self.events.push_back(Event::Ended(peer));
+            return self.events.push_back(Event::Ended(peer, end));
         }
         let alert = record::handshake_failure();
         self.out.push_back((peer, alert.into()));

@@ -1,9 +1,11 @@
 //! Who may connect, who may not, and who has to go.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rollcall_coap::dtls::{Config, Keys};
+use rollcall_coap::dtls::{Config, Keys, Own};
 use rollcall_coap::message::Message;
 use rollcall_coap::{Call, Code, Endpoint, Event, Failure, Kind, Response};
 
@@ -28,8 +30,8 @@ fn a_wrong_key_and_an_unknown_name_fail_alone() {
     sim.run_for(SECOND);
     // The server says at once that it will not do: nobody waits.
     assert_eq!(sim.code(calls[0]), Ok(Code::CONTENT));
-    assert_eq!(sim.code(calls[1]), Err(Failure::Session));
-    assert_eq!(sim.code(calls[2]), Err(Failure::Session));
+    assert_eq!(sim.code(calls[1]), Err(Failure::Refused));
+    assert_eq!(sim.code(calls[2]), Err(Failure::Refused));
     assert_eq!(sim.server.layer.sessions(), 1);
     assert_eq!(sim.server.layer.handshakes(), 0);
     let again = sim.get(good);
@@ -146,7 +148,7 @@ fn who_claims_the_address_of_another_without_its_key_ends_nothing() {
     sim.add_with(1, "d1", 99);
     let call = sim.get(at);
     sim.run_for(SECOND);
-    assert_eq!(sim.code(call), Err(Failure::Session));
+    assert_eq!(sim.code(call), Err(Failure::Refused));
     assert_eq!((sim.server.layer.sessions(), sim.gone), (1, 0));
     sim.clients.insert(at, honest);
     sim.publish("news");
@@ -254,7 +256,7 @@ fn keys_may_be_exchanged_at_any_time() {
     assert_eq!((sim.server.layer.sessions(), sim.gone), (1, 1));
     let second = sim.get(address(2));
     sim.run_for(SECOND);
-    assert_eq!(sim.code(second), Err(Failure::Session));
+    assert_eq!(sim.code(second), Err(Failure::Refused));
     let with_new_key = sim.add_with(2, "d2", 0x77);
     let call = sim.get(with_new_key);
     sim.run_for(SECOND);
@@ -281,6 +283,68 @@ fn a_server_that_was_restarted_is_found_again() {
     assert_eq!(sim.code(call), Ok(Code::CONTENT));
 }
 
+#[test]
+fn who_is_known_to_have_restarted_is_connected_to_at_once_with_the_key_of_the_day() {
+    let mut sim = Sim::new(13, FAIR);
+    let list = |text: &str| Arc::new(Keys::parse(text).unwrap());
+    let keys_of_ours = list(&format!(
+        "other:{}\nd1:{}\n",
+        "77".repeat(16),
+        "01".repeat(16)
+    ));
+    let own = |identity: &str| Own {
+        keys: keys_of_ours.clone(),
+        identity: identity.into(),
+    };
+    let config = |identity: &str| Config {
+        peers: HashMap::from([(SERVER, own(identity))]),
+        ..Config::default()
+    };
+    sim.clients.insert(address(1), Host::new(config("d1"), 1));
+    sim.clients
+        .insert(address(2), Host::new(config("other"), 2));
+    let calls = [1, 2].map(|n| sim.get(address(n)));
+    sim.run_for(SECOND);
+    assert_eq!(sim.code(calls[0]), Ok(Code::CONTENT));
+    assert_eq!(sim.code(calls[1]), Err(Failure::Refused), "its key alone");
+    let config = Config {
+        keys: Some(keys()),
+        ..Config::default()
+    };
+    sim.server = Host::new(config, 98);
+    let lost = sim.get(address(1));
+    let client = sim.clients.get_mut(&address(1)).unwrap();
+    client.endpoint.disconnect(SERVER);
+    sim.run_for(SECOND);
+    assert_eq!(sim.code(lost), Err(Failure::Session));
+    let call = sim.get(address(1));
+    sim.run_for(SECOND);
+    assert_eq!(
+        sim.code(call),
+        Ok(Code::CONTENT),
+        "without waiting for silence"
+    );
+    keys_of_ours.replace(Keys::parse("").unwrap());
+    let client = sim.clients.get_mut(&address(1)).unwrap();
+    client.endpoint.disconnect(SERVER);
+    sim.run_for(SECOND);
+    let call = sim.get(address(1));
+    sim.run_for(SECOND);
+    assert_eq!(sim.code(call), Err(Failure::NoKey));
+}
+
+#[test]
+fn a_handshake_that_nobody_answers_ends() {
+    let mut sim = Sim::new(14, FAIR);
+    let at = sim.add(1);
+    // It takes what comes, and says nothing.
+    sim.server = Host::new(Config::default(), 97);
+    let call = sim.get(at);
+    sim.run_for(Duration::from_secs(30));
+    assert_eq!(sim.code(call), Err(Failure::NoHandshake));
+    assert_eq!(sim.clients[&at].layer.handshakes(), 0);
+}
+
 /// Requests that wait when a session ends are answered to nobody, and the next session's messages are not taken for repeats.
 #[test]
 fn nothing_goes_from_one_session_to_the_next() {
@@ -302,7 +366,7 @@ fn nothing_goes_from_one_session_to_the_next() {
     let (waits, request) = asked(endpoint, &message).unwrap();
     assert_eq!(request.identity.as_deref(), Some("d1"));
     assert!(asked(endpoint, &message).is_none(), "a repeat");
-    endpoint.forget(SERVER);
+    endpoint.forget(SERVER, Failure::Session);
     endpoint.respond(SECOND, waits, Response::new(Code::CHANGED), false);
     assert!(endpoint.poll_transmit().is_none());
     endpoint.connect(SERVER, "d2".into());
@@ -313,7 +377,7 @@ fn nothing_goes_from_one_session_to_the_next() {
     endpoint.respond(SECOND, id, Response::new(Code::CHANGED), false);
     assert!(endpoint.poll_transmit().is_some());
     // Without a session nobody is trusted here, so nothing is carried out.
-    endpoint.forget(SERVER);
+    endpoint.forget(SERVER, Failure::Session);
     message.id = 78;
     assert!(asked(endpoint, &message).is_none());
 }

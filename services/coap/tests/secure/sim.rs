@@ -100,6 +100,9 @@ impl Host {
             while let Some((to, bytes)) = self.endpoint.poll_transmit() {
                 self.layer.send(now, to, &bytes);
             }
+            while let Some(peer) = self.endpoint.poll_disconnect() {
+                self.layer.disconnect(peer);
+            }
             if !hand_up(&mut self.layer, &mut self.endpoint, now) {
                 return;
             }
@@ -192,7 +195,8 @@ impl Sim {
                 .chain(self.clients.values().filter_map(Host::poll_timeout));
             let Some(next) = next.min().filter(|next| *next <= until) else {
                 self.now = until;
-                return;
+                // What was brought down last may have told something at once.
+                return self.collect();
             };
             self.now = next.max(self.now);
             while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= self.now) {

@@ -1,6 +1,6 @@
 //! A guest as a mirror knows of them, and what follows from hearing more.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -28,7 +28,35 @@ pub struct Guest {
     /// `sessionSequence`, or 65535.
     pub sequence: u16,
     /// As the box last said it.
-    pub raw: Value,
+    pub raw: Said,
+}
+
+/// A JSON value as its text: there are many, and a tree takes ten times the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said(Box<str>);
+
+impl Said {
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).expect("it was written from a value")
+    }
+}
+
+impl From<&Value> for Said {
+    fn from(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl Serialize for Said {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from(&Value::deserialize(deserializer)?))
+    }
 }
 
 /// A time that a box gave, and what it was by the relay's clock when it was first heard of. It stays so, whatever the box's
@@ -61,6 +89,8 @@ pub enum News {
         /// How many changes, where that is known.
         changes: Option<u64>,
         since: Option<OffsetDateTime>,
+        /// When it was found out.
+        until: OffsetDateTime,
         reason: &'static str,
     },
 }
@@ -121,7 +151,7 @@ impl Guest {
             state: told.state,
             clear_type: told.clear_type,
             sequence: told.sequence.unwrap_or(UNKNOWN_SEQUENCE),
-            raw: told.raw.clone(),
+            raw: Said::from(&told.raw),
         }
     }
 
@@ -209,6 +239,25 @@ impl Guest {
             learn(self.cleared.as_ref(), what);
         }
         in_order(story)
+    }
+
+    /// How many steps of the box a story of the guest takes at least. One step may create and page, or change and page: where
+    /// stamps do not tell that it were two, it was one, for what is counted here is not counted as missed.
+    pub(super) fn least_steps(&self, story: &[Learned]) -> u64 {
+        let is_one = match story {
+            [first, second, ..] => match (&first.what, &second.what) {
+                (News::Updated(_), _) => true,
+                (News::Created(_), News::Paged(_)) => self.is_of_creation(self.notified.as_ref()),
+                (News::Created(_), _) => self.is_of_creation(self.cleared.as_ref()),
+                _ => false,
+            },
+            _ => false,
+        };
+        story.len() as u64 - u64::from(is_one)
+    }
+
+    fn is_of_creation(&self, moment: Option<&Moment>) -> bool {
+        moment.is_none_or(|moment| moment.said == self.created.said)
     }
 
     /// The guest, gone in a way that nobody saw.

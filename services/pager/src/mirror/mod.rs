@@ -7,6 +7,7 @@ mod body;
 mod guest;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use self::body::{Body, Told};
-pub use self::guest::{Guest, Learned, Moment, News};
+pub use self::guest::{Guest, Learned, Moment, News, Said};
 use crate::clock::DeviceTime;
 use crate::session::{UNKNOWN_SEQUENCE, next_sequence};
 
@@ -37,26 +38,33 @@ pub struct MirrorMeta {
     /// When the box last said anything.
     #[serde(with = "time::serde::rfc3339::option")]
     pub heard: Option<OffsetDateTime>,
+    /// When what it said was last known to be all: what is missed happened after that.
+    #[serde(default)]
+    pub whole: Option<OffsetDateTime>,
 }
 
 /// A mirrored box.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     meta: MirrorMeta,
-    active: BTreeMap<Uuid, Guest>,
+    active: BTreeMap<Uuid, Arc<Guest>>,
     /// Those that the box's own history has.
-    ended: BTreeMap<Uuid, Guest>,
+    ended: BTreeMap<Uuid, Arc<Guest>>,
     /// Notifications that came while the box is read anew; none while it is not.
     held: Option<VecDeque<Vec<u8>>>,
     /// Guests that were not stored since they changed, and those to be forgotten.
     changed: BTreeSet<Uuid>,
     forgotten: BTreeSet<Uuid>,
+    /// The sequence that is stored.
+    stored: Option<u16>,
 }
 
 /// What has changed in a mirror since it was last asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorDelta {
     pub meta: MirrorMeta,
+    /// More is known than was, be it that nothing happened: what comes next is counted from here.
+    pub is_ahead: bool,
     pub put: Vec<Guest>,
     pub gone: Vec<Uuid>,
 }
@@ -99,6 +107,7 @@ impl Mirror {
             settings: None,
             behind_seconds: 0,
             heard: None,
+            whole: None,
         };
         Self::restore(meta, Vec::new())
     }
@@ -109,16 +118,17 @@ impl Mirror {
         let by_uuid = |guests: Vec<Guest>| {
             guests
                 .into_iter()
-                .map(|guest| (guest.uuid, guest))
+                .map(|guest: Guest| (guest.uuid, Arc::new(guest)))
                 .collect()
         };
         Self {
-            meta,
             active: by_uuid(active),
             ended: by_uuid(ended),
             held: None,
             changed: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            stored: meta.sequence,
+            meta,
         }
     }
 
@@ -128,11 +138,14 @@ impl Mirror {
             self.active
                 .get(uuid)
                 .or_else(|| self.ended.get(uuid))
-                .cloned()
+                .map(|guest| Guest::clone(guest))
         };
         let put = self.changed.iter().filter_map(find).collect();
         self.changed.clear();
+        let is_ahead = self.stored != self.meta.sequence;
+        self.stored = self.meta.sequence;
         MirrorDelta {
+            is_ahead,
             meta: self.meta.clone(),
             put,
             gone: std::mem::take(&mut self.forgotten).into_iter().collect(),
@@ -145,7 +158,8 @@ impl Mirror {
 
     /// Active guests, then those of the history.
     pub fn guests(&self) -> impl Iterator<Item = &Guest> {
-        self.active.values().chain(self.ended.values())
+        let all = self.active.values().chain(self.ended.values());
+        all.map(|guest| &**guest)
     }
 
     /// From here on notifications are held, until [`Self::read`] or [`Self::give_up`].
@@ -185,12 +199,14 @@ impl Mirror {
             return must_read;
         };
         if sequence == last {
+            self.meta.whole = Some(now);
             return Heard::default();
         }
         let told = body.sessions.unwrap_or_default();
         match &told[..] {
             [told] if sequence == next_sequence(last) && body.unreadable == 0 => {
                 self.meta.sequence = Some(sequence);
+                self.meta.whole = Some(now);
                 Heard {
                     learned: self.change(told, now),
                     ..Heard::default()
@@ -210,7 +226,7 @@ impl Mirror {
             return Vec::new();
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
-        let known = self.active.get(&told.uuid);
+        let known = self.active.get(&told.uuid).map(|guest| &**guest);
         let guest = Guest::of(told, known, self.offset(), now);
         let learned = match known {
             None => guest.arrival(),
@@ -235,10 +251,10 @@ impl Mirror {
         self.changed.insert(guest.uuid);
         self.forgotten.remove(&guest.uuid);
         if guest.is_active() {
-            self.active.insert(guest.uuid, guest);
+            self.active.insert(guest.uuid, Arc::new(guest));
         } else {
             self.active.remove(&guest.uuid);
-            self.ended.insert(guest.uuid, guest);
+            self.ended.insert(guest.uuid, Arc::new(guest));
         }
     }
 
@@ -273,32 +289,51 @@ impl Mirror {
         }
         let until = history.sequence.unwrap_or(sequence);
         let before = self.meta.clone();
+        let is_anew = self.is_anew(sessions, archived, until);
         self.hear(&active, now);
         self.hear(&history, now);
         let mut learned = Vec::new();
-        self.end_known(sessions, archived, now, &mut learned);
+        let lost = self.end_known(sessions, archived, now, &mut learned);
+        let mut steps = lost;
         for told in archived
             .iter()
             .filter(|told| told.clear_type.is_some() || told.cleared.is_some())
         {
-            self.catch_up(told, now, &mut learned);
+            steps += self.catch_up(told, now, &mut learned);
         }
         for told in sessions {
             // One that ended while we read is in both.
             if !self.ended.contains_key(&told.uuid) {
-                self.catch_up(told, now, &mut learned);
+                steps += self.catch_up(told, now, &mut learned);
             }
         }
         let unreadable = active.unreadable + history.unreadable;
-        self.count_missed(
-            &before,
+        let missed = Missed {
             until,
             unreadable,
-            (sessions, archived),
-            &mut learned,
-        );
+            steps,
+            is_anew,
+            is_lost: lost > 0,
+            now,
+        };
+        missed.record(&before, (sessions, archived), &mut learned);
+        if is_anew {
+            let ids = sessions.iter().chain(archived).map(|told| told.id);
+            self.meta.last_id = ids.max().unwrap_or(0);
+        }
         self.meta.sequence = Some(sequence);
+        self.meta.whole = Some(now);
         learned.sort_by_key(|learned| learned.at);
+        Ok(self.catch_up_held(sequence, learned, now))
+    }
+
+    /// Takes what was held while the box was read.
+    fn catch_up_held(
+        &mut self,
+        sequence: u16,
+        learned: Vec<Learned>,
+        now: OffsetDateTime,
+    ) -> Heard {
         let mut heard = Heard {
             learned,
             ..Heard::default()
@@ -313,17 +348,17 @@ impl Mirror {
             heard.learned.extend(more.learned);
             heard.must_read |= more.must_read;
         }
-        Ok(heard)
+        heard
     }
 
-    /// Forgets what the box's history has forgotten, and ends those that neither list knows.
+    /// Forgets what the box's history has forgotten, and ends those that neither list knows; says how many steps that accounts for.
     fn end_known(
         &mut self,
         sessions: &[Told],
         archived: &[Told],
         now: OffsetDateTime,
         learned: &mut Vec<Learned>,
-    ) {
+    ) -> u64 {
         let is_archived = |uuid: &Uuid| archived.iter().any(|told| told.uuid == *uuid);
         let is_active = |uuid: &Uuid| sessions.iter().any(|told| told.uuid == *uuid);
         let is_kept = |uuid: &Uuid| is_archived(uuid) || is_active(uuid);
@@ -344,96 +379,49 @@ impl Mirror {
             .filter(|uuid| !is_archived(uuid) && !is_active(uuid))
             .copied()
             .collect();
+        let steps = lost.len() as u64;
         for uuid in lost {
             if let Some(guest) = self.active.remove(&uuid) {
                 self.changed.remove(&uuid);
                 self.forgotten.insert(uuid);
                 learned.push(Learned {
                     at: now,
-                    what: News::Missed {
-                        changes: None,
-                        since: self.meta.heard,
-                        reason: "a session ended and the box no longer knows how and when",
-                    },
-                });
-                learned.push(Learned {
-                    at: now,
                     what: News::Cleared(guest.lost()),
                 });
             }
         }
+        steps
     }
 
-    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) {
+    /// Learns what is new of a session; says how many steps that accounts for.
+    fn catch_up(&mut self, told: &Told, now: OffsetDateTime, learned: &mut Vec<Learned>) -> u64 {
         if self.ended.contains_key(&told.uuid) {
-            return;
+            return 0;
         }
         self.meta.last_id = self.meta.last_id.max(told.id);
-        let known = self.active.get(&told.uuid);
+        let known = self.active.get(&told.uuid).map(|guest| &**guest);
         let guest = Guest::of(told, known, self.offset(), now);
-        match known {
-            None => learned.extend(guest.story()),
-            Some(known) => learned.extend(guest.since(known, now)),
-        }
+        let story = match known {
+            None => guest.story(),
+            Some(known) => guest.since(known, now),
+        };
+        let steps = guest.least_steps(&story);
+        learned.extend(story);
         self.put(guest);
+        steps
     }
 
-    /// Adds a record of what happened and cannot be known any more: steps that nothing accounts for, sessions that came and
-    /// went.
-    fn count_missed(
-        &self,
-        before: &MirrorMeta,
-        sequence: u16,
-        unreadable: u64,
-        (sessions, archived): (&[Told], &[Told]),
-        learned: &mut Vec<Learned>,
-    ) {
-        let Some(last) = before.sequence else {
-            return;
+    /// Whether it is another box by now, or one that lost its memory: it is behind of what it was, or gives out anew what it
+    /// gave out before.
+    fn is_anew(&self, sessions: &[Told], archived: &[Told], sequence: u16) -> bool {
+        let Some(last) = self.meta.sequence else {
+            return false;
         };
-        let ids = sessions.iter().chain(archived).map(|told| told.id);
-        let new = ids
-            .clone()
-            .filter(|id| *id > before.last_id)
-            .collect::<BTreeSet<u64>>();
-        let newest = ids.max().unwrap_or(0);
-        let is_reset = newest < before.last_id && is_before(sequence, last);
-        let unseen = newest
-            .saturating_sub(before.last_id)
-            .saturating_sub(new.len() as u64);
-        let steps = u64::from(steps_between(last, sequence));
-        let accounted = learned.len() as u64;
-        let (changes, reason) = if is_reset {
-            (None, "the box began anew")
-        } else if unseen > 0 {
-            (
-                Some(steps.saturating_sub(accounted).max(unseen)),
-                "sessions came and went while nobody watched",
-            )
-        } else if steps > accounted {
-            (
-                Some(steps - accounted),
-                "changes were made while nobody watched, of which the last state alone is known",
-            )
-        } else if unreadable > 0 {
-            (
-                Some(unreadable),
-                "the box tells of sessions that cannot be read",
-            )
-        } else {
-            return;
-        };
-        learned.insert(
-            0,
-            Learned {
-                at: before.heard.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-                what: News::Missed {
-                    changes,
-                    since: before.heard,
-                    reason,
-                },
-            },
-        );
+        let mut all = sessions.iter().chain(archived);
+        let newest = all.clone().map(|told| told.id).max().unwrap_or(0);
+        let is_known = |uuid| self.active.contains_key(uuid) || self.ended.contains_key(uuid);
+        newest < self.meta.last_id && is_before(sequence, last)
+            || all.any(|told| told.id <= self.meta.last_id && !is_known(&told.uuid))
     }
 
     /// Takes over what every body carries.
@@ -477,10 +465,10 @@ impl Mirror {
     ) -> Option<Vec<u8>> {
         let sequence = self.meta.sequence?;
         let heard = self.meta.heard?;
-        let raw = |guest: &Guest| guest.raw.clone();
+        let raw = |guest: &Guest| guest.raw.value();
         let statistics = self.meta.statistics.clone().unwrap_or(json!({}));
         let matches = |segments: &[&str]| path == segments;
-        let mut by_id: Vec<&Guest> = self.active.values().collect();
+        let mut by_id: Vec<&Guest> = self.active.values().map(|guest| &**guest).collect();
         by_id.sort_by_key(|guest| guest.id);
         let content = if matches(&["v1", "sessions"]) && number.is_some() {
             let guest = by_id
@@ -491,7 +479,7 @@ impl Mirror {
             let sessions: Vec<Value> = by_id.into_iter().map(raw).collect();
             json!({"responseTypes": ["sessions", "statistics"], "statistics": statistics, "sessions": sessions})
         } else if matches(&["v1", "sessions", "history"]) {
-            let mut ended: Vec<&Guest> = self.ended.values().collect();
+            let mut ended: Vec<&Guest> = self.ended.values().map(|guest| &**guest).collect();
             ended.sort_by_key(|guest| guest.id);
             let history: Vec<Value> = ended.into_iter().map(raw).collect();
             json!({"responseTypes": ["session_history"], "session_history": history})
@@ -525,6 +513,84 @@ impl Mirror {
         content["firmwareVersion"] = json!(self.meta.firmware_version);
         content["mirrorAge"] = json!((now - heard).whole_seconds().max(0));
         serde_json::to_vec(&content).expect("a JSON value can always be written")
+    }
+}
+
+/// What a reading showed, beside its lists, of what was missed before it.
+struct Missed {
+    /// The box's sequence as it was read.
+    until: u16,
+    /// Sessions that could not be read.
+    unreadable: u64,
+    /// Steps of the sequence that what was learned accounts for.
+    steps: u64,
+    /// The box began anew.
+    is_anew: bool,
+    /// Sessions ended, and it does not say how.
+    is_lost: bool,
+    now: OffsetDateTime,
+}
+
+impl Missed {
+    /// Adds a record of what happened and cannot be known any more: steps that nothing accounts for, sessions that came and
+    /// went.
+    fn record(
+        &self,
+        before: &MirrorMeta,
+        (sessions, archived): (&[Told], &[Told]),
+        learned: &mut Vec<Learned>,
+    ) {
+        let Some(last) = before.sequence else {
+            return;
+        };
+        let ids = sessions.iter().chain(archived).map(|told| told.id);
+        let new = ids
+            .clone()
+            .filter(|id| *id > before.last_id)
+            .collect::<BTreeSet<u64>>();
+        let newest = ids.max().unwrap_or(0);
+        let unseen = newest
+            .saturating_sub(before.last_id)
+            .saturating_sub(new.len() as u64);
+        let steps = u64::from(steps_between(last, self.until));
+        let missed = steps.saturating_sub(self.steps).max(unseen);
+        let (changes, reason) = if self.is_anew {
+            (
+                None,
+                "the box began anew, and no longer knows what was before",
+            )
+        } else if self.is_lost {
+            (
+                Some(missed).filter(|missed| *missed > 0),
+                "sessions ended and the box no longer knows how and when",
+            )
+        } else if unseen > 0 {
+            (Some(missed), "sessions came and went while nobody watched")
+        } else if missed > 0 {
+            (
+                Some(missed),
+                "changes were made while nobody watched, of which the last state alone is known",
+            )
+        } else if self.unreadable > 0 {
+            (
+                Some(self.unreadable),
+                "the box tells of sessions that cannot be read",
+            )
+        } else {
+            return;
+        };
+        learned.insert(
+            0,
+            Learned {
+                at: before.whole.unwrap_or(OffsetDateTime::UNIX_EPOCH),
+                what: News::Missed {
+                    changes,
+                    since: before.whole,
+                    until: self.now,
+                    reason,
+                },
+            },
+        );
     }
 }
 

@@ -388,3 +388,66 @@ proptest! {
         prop_assert_eq!(pair.mirror.guests().cloned().collect::<Vec<_>>(), known);
     }
 }
+
+/// Reads the box as it is.
+fn read(bench: &mut Bench, mirror: &mut Mirror) -> Vec<News> {
+    let active = bench.get("/v1/sessions").body.unwrap();
+    let history = bench.get("/v1/sessions/history").body.unwrap();
+    let heard = mirror.read(&active, &history, bench.now.utc, false);
+    let learned = heard.unwrap().learned;
+    learned.into_iter().map(|learned| learned.what).collect()
+}
+
+/// Simulated seed 20: two guests who came with a page told as four events, and hid that two others were paged again.
+#[test]
+fn a_step_of_two_events_hides_no_other_step() {
+    let mut pair = Pair::new();
+    for number in [1, 2] {
+        pair.apply(&Op::Create(number, true));
+    }
+    let mut mirror = Mirror::new();
+    read(&mut pair.bench, &mut mirror);
+    for number in [1, 2] {
+        pair.apply(&Op::Act(number, "page"));
+        pair.apply(&Op::Create(number + 2, true));
+    }
+    let news = read(&mut pair.bench, &mut mirror);
+    let told = News::Missed {
+        changes: Some(2),
+        since: Some(pair.bench.now.utc),
+        until: pair.bench.now.utc,
+        reason: "changes were made while nobody watched, of which the last state alone is known",
+    };
+    assert!(news.contains(&told), "{news:?}");
+}
+
+/// Simulated seed 413: a box that knows nothing took the place of one, and counted past it before anybody asked.
+#[test]
+fn another_box_is_recognized_by_its_sessions() {
+    let mut pair = Pair::new();
+    pair.apply(&Op::Create(1, false));
+    pair.apply(&Op::ClearAll);
+    let mut mirror = Mirror::new();
+    read(&mut pair.bench, &mut mirror);
+    pair.bench.pager = Transmitter::new(Config::default(), pair.bench.now);
+    for number in 1..=3 {
+        pair.apply(&Op::Create(number, false));
+    }
+    let is_anew = |news: &Vec<News>| {
+        let is_it = |news: &News| matches!(news, News::Missed { changes: None, .. });
+        news.iter().any(is_it)
+    };
+    let news = read(&mut pair.bench, &mut mirror);
+    assert!(is_anew(&news), "{news:?}");
+    let news = read(&mut pair.bench, &mut mirror);
+    assert!(news.is_empty(), "it is told once: {news:?}");
+}
+
+/// Simulated seed 52: what was read of an empty box was not stored, so that what it did next was nobody's to miss.
+#[test]
+fn what_was_read_of_an_empty_box_is_to_be_stored() {
+    let (mut pair, mut mirror) = (Pair::new(), Mirror::new());
+    assert!(read(&mut pair.bench, &mut mirror).is_empty());
+    assert!(mirror.take_changes().is_ahead);
+    assert!(!mirror.take_changes().is_ahead, "it was taken");
+}

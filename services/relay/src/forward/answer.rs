@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use rollcall_model::ingest::{Verdict, Verdicts};
 
 use super::LONGEST_PAUSE;
 
 /// What the cloud said to a batch.
-pub(super) enum Answer {
+pub enum Answer {
     Verdicts(Vec<Verdict>),
     /// It cannot read or take the batch as it is.
     Refused {
@@ -44,30 +45,37 @@ pub(super) async fn read(response: reqwest::Response) -> Answer {
             };
         }
     };
-    if status.is_success() {
-        return match serde_json::from_slice::<Verdicts>(&body) {
-            Ok(verdicts) => Answer::Verdicts(verdicts.verdicts),
-            Err(error) => Answer::Away {
-                why: format!("what answers is not Rollcall ({error}): check cloud.url"),
-                wait: Some(LONGEST_PAUSE),
+    Answer::of(status, wait, &body)
+}
+
+impl Answer {
+    /// What the cloud's answer says.
+    pub fn of(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Self {
+        if status.is_success() {
+            return match serde_json::from_slice::<Verdicts>(body) {
+                Ok(verdicts) => Self::Verdicts(verdicts.verdicts),
+                Err(error) => Self::Away {
+                    why: format!("what answers is not Rollcall ({error}): check cloud.url"),
+                    wait: Some(LONGEST_PAUSE),
+                    is_locked_out: false,
+                },
+            };
+        }
+        let (code, detail) = first_error(body);
+        match status.as_u16() {
+            401 | 403 => Self::Away {
+                why: format!("the key is not accepted ({status}): {detail}"),
+                wait,
+                is_locked_out: true,
+            },
+            400 | 413 | 415 | 422 => Self::Refused { code, detail },
+            500 => Self::Failed(format!("the cloud failed ({status}): {detail}")),
+            _ => Self::Away {
+                why: format!("the cloud answered {status}: {detail}"),
+                wait,
                 is_locked_out: false,
             },
-        };
-    }
-    let (code, detail) = first_error(&body);
-    match status.as_u16() {
-        401 | 403 => Answer::Away {
-            why: format!("the key is not accepted ({status}): {detail}"),
-            wait,
-            is_locked_out: true,
-        },
-        400 | 413 | 415 | 422 => Answer::Refused { code, detail },
-        500 => Answer::Failed(format!("the cloud failed ({status}): {detail}")),
-        _ => Answer::Away {
-            why: format!("the cloud answered {status}: {detail}"),
-            wait,
-            is_locked_out: false,
-        },
+        }
     }
 }
 

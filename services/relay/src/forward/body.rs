@@ -18,7 +18,7 @@ const COMPRESS_FROM: usize = 1_024;
 const COMPRESSION: i32 = 3;
 
 /// The body of a batch.
-pub(super) struct Body {
+pub struct Body {
     pub bytes: Vec<u8>,
     /// By zstd.
     pub is_packed: bool,
@@ -30,7 +30,7 @@ pub(super) struct Body {
 
 impl Forwarder {
     /// The body of a batch.
-    pub(super) fn body(&self, batch: &Batch) -> Result<Body> {
+    pub fn body(&self, batch: &Batch) -> Result<Body> {
         let events: Result<Vec<Box<RawValue>>, _> = batch
             .events
             .iter()

@@ -4,13 +4,17 @@
 mod answer;
 mod body;
 
+pub use answer::Answer;
+pub use body::Body;
+
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rollcall_model::ingest::{PagerStatistics, Verdict, VerdictStatus};
 use rollcall_pager::Transmitter;
 use rollcall_pager::mirror::Mirror;
@@ -21,7 +25,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::forward::answer::{Answer, causes};
+use crate::forward::answer::causes;
 use crate::metrics::Metrics;
 use crate::spool::{Batch, Delivery, Fate, Job, Lane, Queue};
 
@@ -73,12 +77,13 @@ pub struct Forwarder {
 }
 
 /// One lane's memory.
-struct Course {
-    lane: Lane,
+pub struct Course {
+    pub lane: Lane,
     pause: Duration,
     /// Events of the next batch: halved to find what the cloud cannot take.
-    most: usize,
+    pub most: usize,
     internal_errors: u32,
+    rng: StdRng,
 }
 
 impl Forwarder {
@@ -95,12 +100,7 @@ impl Forwarder {
 
     /// Sends a lane's events until the process ends.
     pub async fn run(self: Arc<Self>, lane: Lane) {
-        let mut course = Course {
-            lane,
-            pause: FIRST_PAUSE,
-            most: usize::MAX,
-            internal_errors: 0,
-        };
+        let mut course = Course::new(lane, rand::random());
         let mut greeted = tokio::time::Instant::now() - GREET_EVERY;
         loop {
             // Before looking, so that what comes meanwhile is not missed.
@@ -154,7 +154,7 @@ impl Forwarder {
     }
 
     /// What an answer means for the events of its batch, and for the next one.
-    fn judge(
+    pub fn judge(
         &self,
         course: &mut Course,
         batch: &Batch,
@@ -323,12 +323,23 @@ impl Forwarder {
 }
 
 impl Course {
+    /// A lane that was not used yet. `seed` must be unpredictable, but in tests.
+    pub fn new(lane: Lane, seed: [u8; 32]) -> Self {
+        Self {
+            lane,
+            pause: FIRST_PAUSE,
+            most: usize::MAX,
+            internal_errors: 0,
+            rng: StdRng::from_seed(seed),
+        }
+    }
+
     /// The next pause: longer each time, and never that of all relays at once.
     fn back_off(&mut self, wait: Option<Duration>) -> Duration {
         let pause = wait.unwrap_or(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         tracing::debug!(lane = ?self.lane, pause_ms = pause.as_millis(), "waiting before the next try");
-        pause.mul_f64(rand::rng().random_range(0.75..1.25))
+        pause.mul_f64(self.rng.random_range(0.75..1.25))
     }
 }
 

@@ -28,7 +28,7 @@ pub enum FacadeCommand {
 pub struct Facade {
     pub place: usize,
     pub published: Arc<RwLock<Arc<Mirror>>>,
-    pub mirrors: mpsc::Sender<Command>,
+    pub mirrors: mpsc::WeakSender<Command>,
     /// To itself.
     pub own: mpsc::Sender<FacadeCommand>,
     pub metrics: Arc<Metrics>,
@@ -67,9 +67,13 @@ impl App for Facade {
                 endpoint.respond(now, id, response, false);
             }
             FacadeCommand::Passed(id, Err(failure)) => {
-                let text = format!(
-                    "the box gave no answer ({failure}); whether it did as asked is not known"
-                );
+                let text = if failure.is_undone() {
+                    format!("the box was not reached, so it did nothing: {failure}")
+                } else {
+                    format!(
+                        "the box gave no answer ({failure}); whether it did as asked is not known"
+                    )
+                };
                 let response = Response {
                     content_format: Some(JSON),
                     payload: Bytes::from(serde_json::json!({ "error": text }).to_string()),
@@ -123,7 +127,8 @@ impl Facade {
             request: owned,
             answer: (self.own.clone(), id),
         };
-        if self.mirrors.try_send(command).is_err() {
+        let mirrors = self.mirrors.upgrade();
+        if mirrors.is_none_or(|mirrors| mirrors.try_send(command).is_err()) {
             endpoint.respond(
                 now,
                 id,

@@ -1,9 +1,14 @@
 //! Mirrored boxes: each is observed; what it tells is on our disk before it is acknowledged; where something was missed, it is
 //! read anew.
 //!
-//! One endpoint, and so one port, for all of them.
+//! One endpoint, and so one port, for all boxes of a sort. No socket and no clock in here: events, commands and times go in; calls,
+//! and jobs for the spool, come out. `App` alone looks at the clock.
 
 mod facade;
+mod health;
+mod start;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -12,19 +17,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rollcall_coap::driver::App;
 use rollcall_coap::{
     Call, CallId, Code, Endpoint, Event, Failure, Receipt, RequestId, Response, Time,
 };
 use rollcall_model::command::{Command as Ordered, CommandReport, CommandStatus};
 use rollcall_model::ingest::Happening;
+use rollcall_pager::Now;
 use rollcall_pager::mirror::{Learned, Mirror, MirrorDelta, Unread};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use facade::{Facade, FacadeCommand};
+pub use health::{Health, SharedHealth};
+pub use start::{Boxes, Loops};
 
 use crate::hosted::Owned;
 use crate::metrics::Metrics;
@@ -32,15 +41,20 @@ use crate::orders;
 use crate::spool::Job;
 use crate::wire;
 
-/// No notification and no ping for so long, and the box has dropped us or is away (pager contract, 1.5: a ping each 30 s).
-const SILENCE: Duration = Duration::from_secs(70);
 /// Pauses after a box that does not answer, or answers rubbish: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Readings of a box that changes between its two answers, before they are taken as they are.
 const MAX_READINGS: u32 = 5;
+/// Commands that wait while a box is read.
+const MAX_ORDERS: usize = 64;
 /// How long to wait before the spool is asked again to take what it could not.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
+/// Reports that wait for room before the spool, at most.
+const MAX_REPORTS: usize = 1_000;
+/// Why a command is not carried out.
+const AWAY: &str = "the box is away, or was not read yet";
+const LATE: &str = "the box was not read in the command's time";
 /// How often the boxes are looked after.
 pub const TICK: Duration = Duration::from_millis(250);
 /// Registrations of many boxes are spread over this.
@@ -88,6 +102,8 @@ pub struct MirroredBox {
     pub published: Arc<RwLock<Arc<Mirror>>>,
     /// Those who observe the mirror.
     pub facades: Vec<mpsc::Sender<FacadeCommand>>,
+    /// No notification and no ping for so long, and the box has dropped us or is away.
+    silence: Duration,
     observation: Option<CallId>,
     reading: Option<Reading>,
     must_read: bool,
@@ -101,10 +117,14 @@ pub struct MirroredBox {
     storing: BTreeMap<u64, (Vec<Receipt>, Option<Bytes>)>,
     /// What is learned waits for what was learned before: they must be stored in their order.
     waiting: VecDeque<Box<Learnt>>,
+    /// Commands that wait until it is read, which is under way.
+    orders: Vec<Ordered>,
     is_storing: bool,
     /// Not before, after the spool could not be written.
     store_at: Time,
-    trouble: Option<String>,
+    pub health: SharedHealth,
+    /// For pauses that are not those of all boxes.
+    rng: StdRng,
 }
 
 /// A reading of both lists.
@@ -122,23 +142,32 @@ enum Errand {
     Order(Uuid, Time),
 }
 
-/// All mirrored boxes of a relay.
+/// The mirrored boxes that share a port.
 pub struct Mirrors {
     boxes: Vec<MirroredBox>,
     errands: HashMap<CallId, Errand>,
     jobs: SyncSender<Job>,
     metrics: Arc<Metrics>,
     next_tag: u64,
+    /// The wall's clock at what is looked at now.
+    utc: OffsetDateTime,
+    reports: VecDeque<Box<CommandReport>>,
 }
 
 impl MirroredBox {
-    pub fn new(name: String, address: SocketAddr, mirror: Mirror) -> Self {
+    pub fn new(
+        name: String,
+        address: SocketAddr,
+        mirror: Mirror,
+        (silence, health): (Duration, SharedHealth),
+    ) -> Self {
         Self {
             name,
             address,
             published: Arc::new(RwLock::new(Arc::new(mirror.clone()))),
             mirror,
             facades: Vec::new(),
+            silence,
             observation: None,
             reading: None,
             must_read: true,
@@ -148,9 +177,11 @@ impl MirroredBox {
             held: Vec::new(),
             storing: BTreeMap::new(),
             waiting: VecDeque::new(),
+            orders: Vec::new(),
             is_storing: false,
             store_at: Duration::ZERO,
-            trouble: None,
+            health,
+            rng: StdRng::from_seed([0; 32]),
         }
     }
 
@@ -175,28 +206,43 @@ impl MirroredBox {
 
     /// The box gave no answer, or none of use: tried again later, and said once.
     fn put_off(&mut self, now: Time, why: String) {
-        self.due = now + self.pause.mul_f64(rand::rng().random_range(0.75..1.25));
+        self.due = now + self.pause.mul_f64(self.rng.random_range(0.75..1.25));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        if self.trouble.as_ref() != Some(&why) {
+        if self.health.turned_bad(why.clone()) {
             tracing::warn!(transmitter = %self.name, address = %self.address, reason = %why, "the box cannot be followed; trying on");
-            self.trouble = Some(why);
         }
+    }
+
+    /// Says how it goes.
+    fn tell(&self) {
+        let is_followed = self.observation.is_some() && !self.must_read;
+        self.health.stands(is_followed, self.mirror.meta().heard);
     }
 
     fn all_is_well(&mut self) {
         self.pause = FIRST_PAUSE;
-        if self.trouble.take().is_some() {
+        if self.health.turned_good() {
             tracing::info!(transmitter = %self.name, "the box is followed again");
         }
     }
 }
 
 impl Mirrors {
-    pub fn new(mut boxes: Vec<MirroredBox>, jobs: SyncSender<Job>, metrics: Arc<Metrics>) -> Self {
+    /// Mirrors of boxes, which nobody was asked about yet. `seed` must be unpredictable, but in tests.
+    pub fn new(
+        mut boxes: Vec<MirroredBox>,
+        jobs: SyncSender<Job>,
+        metrics: Arc<Metrics>,
+        seed: [u8; 32],
+    ) -> Self {
+        let mut rng = StdRng::from_seed(seed);
         // After a start of the relay, all at once would be a storm.
         let is_few = boxes.len() <= FEW_BOXES;
-        for held in boxes.iter_mut().filter(|_| !is_few) {
-            held.due = SPREAD.mul_f64(rand::rng().random::<f64>());
+        for held in &mut boxes {
+            held.rng = StdRng::from_rng(&mut rng);
+            if !is_few {
+                held.due = SPREAD.mul_f64(rng.random::<f64>());
+            }
         }
         Self {
             boxes,
@@ -204,6 +250,8 @@ impl Mirrors {
             jobs,
             metrics,
             next_tag: 0,
+            utc: OffsetDateTime::UNIX_EPOCH,
+            reports: VecDeque::new(),
         }
     }
 
@@ -213,17 +261,26 @@ impl Mirrors {
             if held.store_at <= now {
                 held.store(&self.jobs);
             }
-            if let Some(call) = held.observation.filter(|_| held.heard + SILENCE <= now) {
+            if let Some(call) = held
+                .observation
+                .filter(|_| held.heard + held.silence <= now)
+            {
                 self.errands.remove(&call);
                 endpoint.cancel(now, call);
                 let held = &mut self.boxes[place];
+                // One that has been restarted knows nothing of our session.
+                endpoint.disconnect(held.address);
                 held.observation = None;
-                held.put_off(now, "nothing was heard of it for 70 s".to_owned());
+                // Not by its sequence alone: it may be another box by now.
+                held.must_read = true;
+                let why = format!("nothing was heard of it for {} s", held.silence.as_secs());
+                held.put_off(now, why);
             } else if held.observation.is_none() && held.due <= now {
                 self.register(endpoint, now, place);
             } else if held.must_read && held.reading.is_none() && held.due <= now {
                 self.read(endpoint, now, place, 0);
             }
+            self.boxes[place].tell();
         }
     }
 
@@ -239,6 +296,27 @@ impl Mirrors {
             endpoint.cancel(now, call);
             let text = "the box gave no answer in its time; whether it did as asked is not known";
             self.report(orders::unanswered(id, CommandStatus::Unknown, text));
+        }
+    }
+
+    /// Ends commands for which a box is not read in their time, or turns out to be away.
+    fn expire_waiting(&mut self) {
+        let utc = OffsetDateTime::now_utc();
+        let mut reports = Vec::new();
+        for held in &mut self.boxes {
+            let is_away = held.health.is_bad();
+            held.orders.retain(|command| {
+                let end = match orders::is_expired(command, utc) {
+                    true => (CommandStatus::Expired, LATE),
+                    false if is_away => (CommandStatus::Refused, AWAY),
+                    false => return true,
+                };
+                reports.push(orders::not_done(command, end.0, end.1));
+                false
+            });
+        }
+        for report in reports {
+            self.report(report);
         }
     }
 
@@ -274,9 +352,11 @@ impl Mirrors {
         let held = &mut self.boxes[place];
         held.heard = now;
         let is_reading = held.reading.is_some();
-        let heard = held
-            .mirror
-            .notification(&response.payload, OffsetDateTime::now_utc());
+        if held.must_read {
+            // Learned now and not stored, it would be no news to the reading.
+            held.mirror.begin_reading();
+        }
+        let heard = held.mirror.notification(&response.payload, self.utc);
         if heard.is_rubbish {
             held.put_off(now, "it tells what is no JSON".to_owned());
             held.must_read = true;
@@ -382,17 +462,48 @@ impl Mirrors {
     }
 
     fn report(&mut self, report: CommandReport) {
-        if self.jobs.try_send(Job::Reported(Box::new(report))).is_err() {
-            // It counts as unknown at the next start, and in the cloud when its time is over.
-            tracing::warn!("the spool is too busy to take the report of a command");
+        if self.reports.len() == MAX_REPORTS {
+            self.reports.pop_front();
+            tracing::error!(
+                "too many reports of commands wait for the spool; one is lost, and its command will count as unknown"
+            );
+        }
+        self.reports.push_back(Box::new(report));
+        self.pass_on_reports();
+    }
+
+    /// Gives the spool what was reported of commands, as far as it has room.
+    fn pass_on_reports(&mut self) {
+        while let Some(report) = self.reports.pop_front() {
+            match self.jobs.try_send(Job::Reported(report)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                    if let Job::Reported(report) = job {
+                        self.reports.push_front(report);
+                    }
+                    return;
+                }
+            }
         }
     }
 
     /// Carries a command out: once, for it is on the disk as begun.
-    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: &Ordered) {
-        let Some(held) = self.boxes.iter().find(|held| held.name == command.service) else {
+    fn order(&mut self, endpoint: &mut Endpoint, now: Time, command: Ordered) {
+        let mut boxes = self.boxes.iter_mut();
+        let Some(held) = boxes.find(|held| held.name == command.service) else {
             return;
         };
+        if held.observation.is_none() || held.must_read {
+            if !held.health.is_bad() && held.orders.len() < MAX_ORDERS {
+                // A moment yet.
+                held.orders.push(command);
+                return;
+            }
+            return self.report(orders::not_done(&command, CommandStatus::Refused, AWAY));
+        }
+        if orders::is_expired(&command, OffsetDateTime::now_utc()) {
+            return self.report(orders::not_done(&command, CommandStatus::Expired, LATE));
+        }
         let is_there = orders::meant(&command.order).is_none_or(|(uuid, number)| {
             held.mirror
                 .guests()
@@ -400,11 +511,7 @@ impl Mirrors {
         });
         if !is_there {
             let text = "the session is over: its pager has another one, or none";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
-        }
-        if held.observation.is_none() || held.must_read {
-            let text = "the box is away, or was not read yet";
-            return self.report(orders::not_done(command, CommandStatus::Refused, text));
+            return self.report(orders::not_done(&command, CommandStatus::Refused, text));
         }
         let request = orders::request(&command.order);
         let call = Call {
@@ -416,7 +523,7 @@ impl Mirrors {
             ..Call::new(request.code, "")
         };
         let id = endpoint.call(now, held.address, call);
-        let left = (command.expires - OffsetDateTime::now_utc()).unsigned_abs();
+        let left = (command.expires - self.utc).unsigned_abs();
         self.errands
             .insert(id, Errand::Order(command.id, now + left));
     }
@@ -454,16 +561,17 @@ impl Mirrors {
             return;
         };
         let insist = reading.tries >= MAX_READINGS;
-        match held
-            .mirror
-            .read(&active, &body, OffsetDateTime::now_utc(), insist)
-        {
+        match held.mirror.read(&active, &body, self.utc, insist) {
             Ok(heard) => {
                 held.must_read = heard.must_read;
                 held.all_is_well();
                 held.heard = now;
                 let receipts = std::mem::take(&mut held.held);
+                let orders = std::mem::take(&mut held.orders);
                 self.learn(now, place, heard.learned, receipts, None);
+                for command in orders {
+                    self.order(endpoint, now, command);
+                }
             }
             Err(Unread::Changed) => self.read(endpoint, now, place, reading.tries + 1),
             Err(error @ Unread::Rubbish(_)) => self.not_read(now, place, error.to_string()),
@@ -503,12 +611,11 @@ impl Mirrors {
         let id = endpoint.call(now, self.boxes[place].address, call);
         self.errands.insert(id, Errand::Pass(answer));
     }
-}
 
-impl App for Mirrors {
-    type Command = Command;
-
-    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
+    /// Something came from a box.
+    pub fn hear(&mut self, endpoint: &mut Endpoint, now: Now, event: Event) {
+        self.utc = now.utc;
+        let now = now.monotonic;
         match event {
             Event::Notified(call, response, receipt) => {
                 if let Some(Errand::Observe(place)) = self.errands.get(&call) {
@@ -525,10 +632,15 @@ impl App for Mirrors {
         }
     }
 
-    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
+    /// Something came from elsewhere in the relay, or it is time.
+    pub fn obey(&mut self, endpoint: &mut Endpoint, now: Now, command: Command) {
+        self.utc = now.utc;
+        let now = now.monotonic;
         match command {
             Command::Tick => {
                 self.expire(endpoint, now);
+                self.pass_on_reports();
+                self.expire_waiting();
                 self.tick(endpoint, now);
             }
             Command::Stored { place, tag } => self.stored(endpoint, place, tag),
@@ -538,12 +650,32 @@ impl App for Mirrors {
                 held.waiting.push_front(learnt);
                 held.store_at = now + STORE_AGAIN;
             }
-            Command::Order(command) => self.order(endpoint, now, &command),
+            Command::Order(command) => self.order(endpoint, now, *command),
             Command::Pass {
                 place,
                 request,
                 answer,
             } => self.pass(endpoint, now, place, request, answer),
         }
+    }
+}
+
+impl App for Mirrors {
+    type Command = Command;
+
+    fn event(&mut self, endpoint: &mut Endpoint, now: Time, event: Event) {
+        self.hear(endpoint, at(now), event);
+    }
+
+    fn command(&mut self, endpoint: &mut Endpoint, now: Time, command: Command) {
+        self.obey(endpoint, at(now), command);
+    }
+}
+
+/// A moment by the endpoint's clock, with the wall's.
+fn at(now: Time) -> Now {
+    Now {
+        utc: OffsetDateTime::now_utc(),
+        monotonic: now,
     }
 }

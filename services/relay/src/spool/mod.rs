@@ -6,6 +6,7 @@ mod commands;
 mod events;
 mod queue;
 mod recover;
+mod reports;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 pub use queue::{Batch, Lane, Queue, Queued, Waiting, count, oldest};
 pub use recover::recover;
+pub use reports::Reports;
 pub use writer::{Delivery, Fate, Host, Job, Writer, read as read_published};
 
 /// Tells the file from other SQLite files: `rcsp`.

@@ -4,7 +4,6 @@
 //! Invariant: answers and notifications leave after the commit; where it fails, everything is as before and each caller
 //! is told.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,7 +20,7 @@ use uuid::Uuid;
 
 use super::commands;
 use super::events::{self, Moved};
-use super::{Queue, Spool, Waiting};
+use super::{Queue, Reports, Spool, Waiting};
 use crate::clock::Clock;
 use crate::hosted::{Command, News, Owned};
 use crate::mirrored::{self, Learnt};
@@ -94,10 +93,10 @@ pub struct Writer {
     pub spool: Spool,
     pub path: PathBuf,
     pub hosts: Vec<Host>,
-    /// The services of mirrored boxes.
-    pub boxes: HashSet<String>,
-    /// The mirrors' loop, which acknowledges to the boxes.
-    pub mirrors: Option<mpsc::Sender<mirrored::Command>>,
+    /// The loops of mirrored boxes, which acknowledge to them.
+    pub boxes: mirrored::Loops,
+    /// What was reported of commands.
+    pub reports: Reports,
     pub queue: Arc<Queue>,
     pub jobs: Receiver<Job>,
     pub clock: Clock,
@@ -146,7 +145,7 @@ impl Writer {
                 self.look_at_disk();
             }
             let stops = jobs.iter().any(|job| matches!(job, Job::Stop));
-            self.step(jobs);
+            self.step(self.clock.now(), jobs);
             if stops {
                 return;
             }
@@ -164,25 +163,26 @@ impl Writer {
     }
 
     /// Does a group of jobs in one transaction.
-    fn step(&mut self, jobs: Vec<Job>) {
+    pub fn step(&mut self, now: Now, jobs: Vec<Job>) {
         let asked: Vec<(usize, usize, RequestId)> = jobs.iter().filter_map(asker).collect();
-        let (learnt, jobs): (Vec<Job>, Vec<Job>) = jobs
-            .into_iter()
-            .partition(|job| matches!(job, Job::Learnt(_)));
-        // Whatever comes of the transaction, what was learned is not lost.
-        let learnt: Vec<Box<Learnt>> = learnt
-            .into_iter()
-            .filter_map(|job| match job {
-                Job::Learnt(learnt) => Some(learnt),
-                _ => None,
-            })
-            .collect();
-        match self.commit(jobs, &learnt) {
+        let is_last = jobs.iter().any(|job| matches!(job, Job::Stop));
+        // Whatever comes of the transaction, what was learned and reported is not lost.
+        let (mut learnt, mut others) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                Job::Learnt(of_box) => learnt.push(of_box),
+                Job::Reported(report) => self.reports.add(*report),
+                job => others.push(job),
+            }
+        }
+        let reports = self.reports.take_due(is_last);
+        match self.commit(now, others, &learnt, &reports) {
             Ok(outcome) => {
+                self.reports.written(&reports);
                 self.tell(outcome);
                 for learnt in learnt {
                     let (place, tag) = (learnt.place, learnt.tag);
-                    self.tell_mirrors(mirrored::Command::Stored { place, tag });
+                    self.tell_mirrors(&learnt.name, mirrored::Command::Stored { place, tag });
                 }
             }
             Err(error) => {
@@ -191,6 +191,7 @@ impl Writer {
                     "the spool could not be written; nothing was changed"
                 );
                 self.metrics.spool_write_failures_total.inc();
+                self.reports.put_back(reports);
                 for host in &mut self.hosts {
                     host.working = Transmitter::clone(&read(&host.published));
                 }
@@ -199,21 +200,26 @@ impl Writer {
                     let _ = worker.blocking_send(Command::Failed(id));
                 }
                 for learnt in learnt {
-                    let place = learnt.place;
-                    self.tell_mirrors(mirrored::Command::NotStored { place, learnt });
+                    let (place, name) = (learnt.place, learnt.name.clone());
+                    self.tell_mirrors(&name, mirrored::Command::NotStored { place, learnt });
                 }
             }
         }
     }
 
-    fn tell_mirrors(&self, command: mirrored::Command) {
-        if let Some(mirrors) = &self.mirrors {
+    fn tell_mirrors(&self, name: &str, command: mirrored::Command) {
+        if let Some(mirrors) = self.boxes.get(name) {
             let _ = mirrors.blocking_send(command);
         }
     }
 
-    fn commit(&mut self, jobs: Vec<Job>, learnt: &[Box<Learnt>]) -> Result<Outcome> {
-        let now = self.clock.now();
+    fn commit(
+        &mut self,
+        now: Now,
+        jobs: Vec<Job>,
+        learnt: &[Box<Learnt>],
+        reports: &[CommandReport],
+    ) -> Result<Outcome> {
         let queue = self.queue.clone();
         let tx = self
             .spool
@@ -230,6 +236,10 @@ impl Writer {
         step.tick(&tx)?;
         for job in jobs {
             step.run(&tx, job)?;
+        }
+        for report in reports {
+            commands::finish(&tx, report)?;
+            step.outcome.has_reports = true;
         }
         let (mut outcome, spool) = (step.outcome, step.spool);
         for learnt in learnt {
@@ -288,7 +298,8 @@ impl Writer {
             let _ = delivery.done.send(());
         }
         for command in outcome.orders {
-            self.tell_mirrors(mirrored::Command::Order(Box::new(command)));
+            let name = command.service.clone();
+            self.tell_mirrors(&name, mirrored::Command::Order(Box::new(command)));
         }
         if added > 0 || outcome.has_reports {
             self.news.notify_waiters();
@@ -403,7 +414,8 @@ fn store(
 /// Writes what was learned of a box, and its events.
 fn learn(tx: &Transaction<'_>, spool: Uuid, learnt: &Learnt, moved: &mut Moved) -> Result<()> {
     let (name, delta) = (&learnt.name, &learnt.delta);
-    let is_news = !delta.put.is_empty() || !delta.gone.is_empty() || !learnt.events.is_empty();
+    let is_changed = !delta.put.is_empty() || !delta.gone.is_empty();
+    let is_news = is_changed || delta.is_ahead || !learnt.events.is_empty();
     if !is_news {
         // A ping: when a box was last heard of is not worth a write.
         return Ok(());
@@ -461,7 +473,7 @@ struct Step<'a> {
     spool: Uuid,
     now: Now,
     hosts: &'a mut [Host],
-    boxes: &'a HashSet<String>,
+    boxes: &'a mirrored::Loops,
     outcome: Outcome,
 }
 
@@ -528,19 +540,15 @@ impl Step<'_> {
                         self.now,
                         &mut self.outcome,
                     )?;
-                } else if self.boxes.contains(&command.service) {
+                } else if self.boxes.contains_key(&command.service) {
                     self.outcome
                         .orders
                         .extend(commands::begin_at_box(tx, *command)?);
                 }
                 self.outcome.has_reports = true;
             }
-            Job::Reported(report) => {
-                commands::finish(tx, &report)?;
-                self.outcome.has_reports = true;
-            }
             Job::Told(ids) => commands::told(tx, &ids)?,
-            Job::Learnt(_) | Job::Stop => {}
+            Job::Learnt(_) | Job::Reported(_) | Job::Stop => {}
         }
         Ok(())
     }

@@ -80,7 +80,10 @@ impl<'a> Columns<'a> {
             }),
             inflight: connections(sessions, |facts| facts.inflight.map(count)),
             queue_depth: connections(sessions, |facts| facts.queue_depth.map(count)),
-            idle_since: connections(sessions, |facts| facts.idle_since),
+            idle_since: sessions
+                .iter()
+                .map(|s| s.connection.as_ref()?.idle_since())
+                .collect(),
         }
     }
 }

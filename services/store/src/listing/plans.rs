@@ -20,14 +20,19 @@ const ROWS: &str = "
     insert into services (org_id, name, project_id, kind)
         select org_id, 'forms-' || project_id, project_id, 'form' from projects;
     insert into sessions (org_id, id, project_id, service, kind, source_id, unit_id, label, username, created_at, saved_at,
-                          received_at, received_from, deleted, points, revision, state, active, footprint, number)
+                          received_at, received_from, deleted, points, revision, state, active, footprint, number, remote,
+                          client_id, protocol, connected, inflight, queue_depth, idle_since)
         select p.org_id, gen_random_uuid(), p.project_id, 'forms-' || p.project_id, k.kind, 'source-' || n, 'unit-' || n % 13,
                case when n % 3 = 0 then 'label-' || n % 12 end, case when n % 3 = 1 then 'user-' || n % 14 end,
                now() - n * interval '1 minute', now(), now() - n * interval '1 second', 'k', n % 10 = 0, '{}', 1,
                case when n % 10 = 0 then 'deleted' else 'saved' end, n % 10 <> 0, 512,
-               case when k.kind = 'pager' then n / 20 % 40 + 1 end
+               case when k.kind = 'pager' then n / 20 % 40 + 1 end,
+               case when k.kind = 'mqtt' then '10.0.0.' || n % 13 end, case when k.kind = 'mqtt' then 'client-' || n % 14 end,
+               case when k.kind = 'mqtt' then 'mqtt' || n % 7 end, case when k.kind = 'mqtt' then n % 10 <> 0 end,
+               case when k.kind = 'mqtt' then n % 211 end, case when k.kind = 'mqtt' then n % 223 end,
+               case when k.kind = 'mqtt' then now() - n * interval '1 second' end
         from projects p, generate_series(1, 2000) n,
-             lateral (select case when n % 20 = 0 then 'pager' else 'form' end as kind) k;
+             lateral (select case when n % 20 = 0 then 'pager' when n % 5 < 2 then 'mqtt' else 'form' end as kind) k;
     insert into events (org_id, session_id, revision, type, project_id, service, kind, at, saved_at, session, footprint)
         select org_id, id, 1, case when deleted then 'deleted' else 'created' end, project_id, service, kind, received_at,
                saved_at, '{}', 512 from sessions;
@@ -179,8 +184,8 @@ async fn every_sort_of_sessions_reads_an_index_from_any_place(pool: PgPool) {
 #[sqlx::test(migrations = "../../migrations")]
 async fn every_filter_of_sessions_reads_an_index_that_has_it(pool: PgPool) {
     use sessions::columns::{
-        ACTIVE, KIND, LABEL, NUMBER, PROJECT, SERVICE, SOURCE_ID, STARTED as START, STATE, UNIT,
-        UPDATED as UPDATE, USER,
+        ACTIVE, CLIENT, KIND, LABEL, NUMBER, PROJECT, PROTOCOL, REMOTE, SERVICE, SOURCE_ID,
+        STARTED as START, STATE, UNIT, UPDATED as UPDATE, USER,
     };
     let mut conn = service(&pool).await;
     let project: i64 = sqlx::query_scalar("select min(project_id) from projects")
@@ -195,6 +200,9 @@ async fn every_filter_of_sessions_reads_an_index_that_has_it(pool: PgPool) {
         (text(UNIT, "unit-7"), "unit_id"),
         (text(LABEL, "label-3"), "label"),
         (text(USER, "user-7"), "username"),
+        (text(REMOTE, "10.0.0.7"), "remote"),
+        (text(PROTOCOL, "mqtt5"), "protocol"),
+        (text(CLIENT, "client-7"), "client_id"),
         (Condition::equal(ACTIVE, Value::Flag(false)), "active"),
         (Condition::equal(NUMBER, Value::Number(7)), "number"),
         (
@@ -262,6 +270,77 @@ async fn the_sort_by_number_reads_an_index_from_any_place(pool: PgPool) {
             // Where few are left they may be sorted, but not looked for among all.
             let indexes = nodes.iter().filter_map(|node| node["Index Name"].as_str());
             assert_eq!(indexes.collect::<Vec<_>>(), ["sessions_by_number"], "{at}");
+        }
+    }
+}
+
+const BY_INFLIGHT: &[Column] = &[sessions::columns::INFLIGHT, sessions::columns::ID];
+const BY_QUEUE: &[Column] = &[sessions::columns::QUEUE_DEPTH, sessions::columns::ID];
+const BY_IDLE: &[Column] = &[sessions::columns::IDLE_SINCE, sessions::columns::ID];
+
+#[sqlx::test(migrations = "../../migrations")]
+async fn every_sort_of_connections_reads_an_index_from_any_place(pool: PgPool) {
+    let mut conn = service(&pool).await;
+    for (columns, value, index) in [
+        (BY_INFLIGHT, Value::Number(7), "sessions_by_inflight"),
+        (BY_QUEUE, Value::Number(7), "sessions_by_queue_depth"),
+        (BY_IDLE, now(), "sessions_by_idle"),
+    ] {
+        let place = vec![value, Value::Id(Uuid::max())];
+        for descending in [false, true] {
+            for start in [
+                Start::First,
+                Start::After(place.clone()),
+                Start::Before(place.clone()),
+            ] {
+                let at = format!("{index} descending: {descending}, {start:?}");
+                let known = Condition::Known(columns[0]);
+                let query = query(vec![known], columns, descending, start);
+                let nodes = plan(&mut conn, &sessions::SOURCE, &query).await;
+                // Where few are left they may be sorted, but not looked for among all.
+                let indexes = nodes.iter().filter_map(|node| node["Index Name"].as_str());
+                assert_eq!(indexes.collect::<Vec<_>>(), [index], "{at}");
+            }
+        }
+    }
+}
+
+#[sqlx::test(migrations = "../../migrations")]
+async fn every_range_of_connections_reads_an_index_that_has_it(pool: PgPool) {
+    use Comparison::{Greater, GreaterOrEqual, Less, LessOrEqual};
+    let mut conn = service(&pool).await;
+    let late = || Value::Time(OffsetDateTime::now_utc() - time::Duration::seconds(20));
+    let early = || Value::Time(OffsetDateTime::now_utc() - time::Duration::seconds(1_980));
+    for (columns, low, high, index) in [
+        (
+            BY_INFLIGHT,
+            Value::Number(3),
+            Value::Number(205),
+            "sessions_by_inflight",
+        ),
+        (
+            BY_QUEUE,
+            Value::Number(3),
+            Value::Number(215),
+            "sessions_by_queue_depth",
+        ),
+        (BY_IDLE, early(), late(), "sessions_by_idle"),
+    ] {
+        for (comparison, value) in [
+            (Less, &low),
+            (LessOrEqual, &low),
+            (Greater, &high),
+            (GreaterOrEqual, &high),
+        ] {
+            let range = Condition::Compare(columns[0], comparison, value.clone());
+            // In the order of the range, and in the usual one.
+            for order in [columns, STARTED] {
+                let query = query(vec![range.clone()], order, true, Start::First);
+                let nodes = plan(&mut conn, &sessions::SOURCE, &query).await;
+                let indexes = nodes.iter().filter_map(|node| node["Index Name"].as_str());
+                let indexes: Vec<&str> = indexes.collect();
+                assert_eq!(indexes, [index], "{range:?} {order:?}: {nodes:#?}");
+            }
         }
     }
 }

@@ -84,21 +84,21 @@ async fn perform((client, relay): (&Client, &Relay), sessions: &str, write: &Wri
             client.put(sessions, &json!({ "sessions": items })).await;
         }
         Write::Report(items) => {
-            let events: Vec<Value> = items
-                .iter()
-                .map(|(guest, place)| {
-                    let (what, state) = [
-                        ("created", "started"),
-                        ("paged", "paged"),
-                        ("updated", "paged"),
-                        ("cleared", "cleared"),
-                    ][usize::from(place % 4)];
-                    let session = json!({ "state": state, "number": u16::from(*place) + 1 });
-                    let guest = Uuid::from_u128((*guest).into());
-                    relay.event(("desk", (*place).into()), what, guest, &session)
-                })
-                .collect();
-            relay.forward(&events).await;
+            let events = items.iter().map(|(guest, place)| {
+                let (what, state) = [
+                    ("created", "started"),
+                    ("paged", "paged"),
+                    ("updated", "paged"),
+                    ("cleared", "cleared"),
+                ][usize::from(place % 4)];
+                let session = json!({ "state": state, "number": u16::from(*place) + 1 });
+                let guest = Uuid::from_u128((*guest).into());
+                relay.event(("desk", (*place).into()), what, guest, &session)
+            });
+            let clients = items.iter().map(|item| connection(relay, item));
+            relay
+                .forward(&events.chain(clients).collect::<Vec<_>>())
+                .await;
         }
         Write::Command(guest) => {
             let guest = Uuid::from_u128((*guest).into());
@@ -111,6 +111,41 @@ async fn perform((client, relay): (&Client, &Relay), sessions: &str, write: &Wri
             relay.report(&reports).await;
         }
     }
+}
+
+/// An event of a client of a broker or of a proxy.
+fn connection(relay: &Relay, (client, place): &(u8, u8)) -> Value {
+    let (what, presence) = [
+        ("connected", "connected"),
+        ("updated", "connected"),
+        ("disconnected", "disconnected"),
+        ("removed", "gone"),
+    ][usize::from(place % 4)];
+    let subscriptions: Vec<Value> = (0..place % 3)
+        .map(|at| json!({ "filter": format!("f{at}"), "qos": place % 2 }))
+        .collect();
+    let mut changed = json!({
+        "presence": presence, "queue_depth": place, "idle_since": format!("2026-11-21T09:04:{:02}Z", place % 60),
+        "subscriptions": subscriptions,
+    });
+    let service = if client % 2 == 0 { "broker" } else { "proxy" };
+    if service == "proxy" {
+        changed["kind"] = json!("proxy");
+        changed["state"] = json!(format!("Session {}", place % 3));
+        changed["backends"] = json!([{ "server": format!("s{}", place % 2) }]);
+    }
+    let place = (service, u64::from(*place));
+    relay.connection(place, what, &format!("c{client}"), &changed)
+}
+
+/// A session as it is whenever it is read: what goes on by itself stands in an event as it did then.
+fn lasting(session: &Value) -> Value {
+    let mut session = session.clone();
+    let attributes = session["attributes"].as_object_mut().expect("an object");
+    for name in ["idle", "reconnects"] {
+        attributes.remove(name);
+    }
+    session
 }
 
 type Roll = BTreeMap<String, Value>;
@@ -129,7 +164,7 @@ fn apply(roll: &mut Roll, event: &Value) {
         before + 1,
         "of {id} a revision is missing, doubled or early"
     );
-    roll.insert(id, session.clone());
+    roll.insert(id, lasting(session));
 }
 
 async fn listed(client: &Client) -> Roll {
@@ -140,7 +175,7 @@ async fn listed(client: &Client) -> Roll {
         for session in document["data"].as_array().expect("an array") {
             roll.insert(
                 session["id"].as_str().expect("an id").to_owned(),
-                session.clone(),
+                lasting(session),
             );
         }
         match &document["links"]["next"] {

@@ -76,7 +76,7 @@ async fn fields_may_come_in_any_order(pool: PgPool) {
 
 /// Forgets everything, so that the next form is not a repeat.
 async fn wipe(app: &TestApp) {
-    sqlx::raw_sql("truncate sessions, events, attachments, commands")
+    sqlx::raw_sql("truncate sessions, events, attachments, commands, subscriptions")
         .execute(&app.superuser)
         .await
         .expect("an empty database");

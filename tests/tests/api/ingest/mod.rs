@@ -7,6 +7,7 @@ mod relays;
 mod repeats;
 mod services;
 mod verdicts;
+mod watch;
 
 use rollcall_tests::{Client, TestApp};
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! `/v1`: every kind of session as JSON:API.
 
 mod attachments;
+mod connections;
 mod documents;
 mod filters;
 mod links;

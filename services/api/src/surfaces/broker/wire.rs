@@ -80,6 +80,7 @@ pub struct SessionObject {
 
 /// What a client wants to be sent; over AMQP the queue that it consumes.
 #[derive(Serialize, ToSchema)]
+#[schema(as = BrokerSessionSubscription)]
 pub struct SessionSubscription {
     pub filter: String,
     #[schema(minimum = 0, maximum = 2)]

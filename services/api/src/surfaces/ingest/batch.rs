@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use rollcall_model::command::CommandReport;
-use rollcall_model::ingest::{Gap, IngestEvent, RelayReport, ServiceReport};
+use rollcall_model::ingest::{Gap, IngestEvent, RelayReport, ServiceReport, WatchReport};
 use rollcall_model::report::time;
 use rollcall_model::{Report, Reported, ServiceKind};
 use rollcall_store::gaps::NewGap;
@@ -107,6 +107,11 @@ pub fn read(json: &[u8]) -> Result<ReadBatch, ApiError> {
     services.retain(|service| ServiceKind::of_relay(&service.kind).is_some());
     for service in &mut services {
         service.at = in_range("services[].at", service.at)?;
+        let watch = service.watch.take().map(WatchReport::read).transpose();
+        service.watch = watch.map_err(|error| {
+            let name: String = service.name.chars().take(MAX_NAME_BYTES).collect();
+            invalid(format!("services[] {}: {error}", name.escape_debug()))
+        })?;
     }
     Ok(ReadBatch {
         relay: envelope.relay,

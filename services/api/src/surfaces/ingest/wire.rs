@@ -9,6 +9,8 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::surfaces::resources::{BrokerNodeFigures, SessionBackend, SessionSubscription};
+
 /// Events of one relay, in the order in which they happened on each service.
 #[derive(ToSchema)]
 #[schema(as = IngestBatch, example = json!({
@@ -17,6 +19,16 @@ use uuid::Uuid;
         "name": "front-desk", "kind": "pager", "at": "2026-11-21T09:05:01Z",
         "statistics": {
             "guests_served": 1, "percent_late": 0, "percent_on_time": 100, "average_time_served": 300, "sessions": 1
+        }
+    }, {
+        "name": "plant-broker", "kind": "broker", "at": "2026-11-21T09:05:01Z",
+        "watch": {
+            "source": "rabbitmq", "version": "3.10.8", "seen": "2026-11-21T09:05:00Z",
+            "knows": ["client_id", "inflight", "queue_depth", "remote", "subscriptions", "user"],
+            "broker": {
+                "connections": 12, "disconnections": 4,
+                "nodes": [{ "id": "rabbit@plant", "healthy": true, "uptime_seconds": 86400.5 }]
+            }
         }
     }],
     "events": [
@@ -33,6 +45,16 @@ use uuid::Uuid;
             "id": "0b8b2a3e-7c11-8a52-9d1c-5d2b8f6f0a11", "service": "front-desk",
             "spool": "3b241101-e2bb-4255-8caf-4136c566a962", "sequence": 3, "at": "2026-11-21T09:06:00Z", "type": "gap",
             "gap": { "events": 3, "since": "2026-11-21T08:00:00Z", "until": "2026-11-21T08:10:00Z", "reason": "the spool was full" }
+        },
+        {
+            "id": "f1c8a7be-03d1-8b52-8c33-5d2b8f6f0a11", "service": "plant-broker",
+            "spool": "3b241101-e2bb-4255-8caf-4136c566a962", "sequence": 1, "at": "2026-11-21T09:05:00Z", "type": "connected",
+            "connection": {
+                "source_id": "dev/a live", "kind": "mqtt", "presence": "connected", "state": "running", "client_id": "dev/a live",
+                "protocol": "mqtt3.1.1", "user": "guest", "remote": "10.0.0.7", "port": 45747,
+                "connected_at": "2026-11-21T09:04:58Z", "clean_start": false, "queue_depth": 3,
+                "subscriptions": [{ "filter": "devices/+/events", "qos": 1 }]
+            }
         }
     ],
     "reports": [{
@@ -80,12 +102,57 @@ pub struct SpoolReport {
 pub struct ServiceReport {
     /// Unique in the organization. What another relay speaks for, and `forms-..`, is refused.
     name: String,
-    /// What its sessions are: `pager`. Other kinds are passed over.
+    /// What it is: `pager`, `broker` or `proxy`. Other kinds are passed over.
     kind: String,
     /// When it stood so, by the relay's clock. What is older than what is known is passed over.
     #[schema(format = DateTime)]
     at: String,
     statistics: Option<PagerStatistics>,
+    /// Of a broker or a proxy's service: how it is watched. Takes the place of what was said before.
+    watch: Option<WatchReport>,
+}
+
+/// How a relay watches a service.
+#[derive(ToSchema)]
+pub struct WatchReport {
+    /// What is asked: `rabbitmq`, `pgbouncer`, `maxscale`, `fluxmq`. At most 200 bytes, as all texts here but `trouble`.
+    source: String,
+    /// The version that the source names.
+    version: Option<String>,
+    /// How the service stands, in its source's words.
+    state: Option<String>,
+    /// When the last whole picture was taken; never, where left out.
+    #[schema(format = DateTime)]
+    seen: Option<String>,
+    /// Since when no picture could be taken; left out where the last one could.
+    #[schema(format = DateTime)]
+    unreachable_since: Option<String>,
+    /// Why not, or what the picture lacks, in words: at most 1,000 bytes.
+    trouble: Option<String>,
+    /// The attributes of a session that the source can know, by their names on `/v1/sessions`. Others are passed over.
+    #[schema(max_items = 100)]
+    knows: Option<Vec<String>>,
+    /// What a broker says of itself.
+    broker: Option<BrokerReport>,
+}
+
+/// What a broker says of itself; what it does not is left out.
+#[derive(ToSchema)]
+pub struct BrokerReport {
+    uptime_seconds: Option<f64>,
+    /// Connections there ever were.
+    connections: Option<u64>,
+    /// Connections that ended.
+    disconnections: Option<u64>,
+    /// Messages that clients sent to the broker.
+    messages_received: Option<u64>,
+    /// Messages that the broker sent to clients.
+    messages_sent: Option<u64>,
+    bytes_received: Option<u64>,
+    bytes_sent: Option<u64>,
+    protocol_errors: Option<u64>,
+    #[schema(max_items = 64)]
+    nodes: Option<Vec<BrokerNodeFigures>>,
 }
 
 /// A transmitter's statistics.
@@ -117,10 +184,12 @@ pub struct IngestEvent {
     /// When it happened, by the relay's clock.
     #[schema(format = DateTime)]
     at: String,
-    /// `created`, `paged`, `cleared`, `removed` or `updated`, with `session`; or `gap`, with `gap`.
-    #[schema(pattern = "^(created|paged|cleared|removed|updated|gap)$")]
+    /// `created`, `paged`, `cleared`, `removed` or `updated`, with `session`; `connected`, `disconnected`, `removed` or `updated`,
+    /// with `connection`; or `gap`, with `gap`.
+    #[schema(pattern = "^(created|paged|cleared|removed|updated|connected|disconnected|gap)$")]
     r#type: String,
     session: Option<PagerSession>,
+    connection: Option<ConnectionSession>,
     gap: Option<IngestGap>,
 }
 
@@ -155,6 +224,69 @@ pub struct PagerSession {
     clear_type: Option<String>,
     /// The transmitter's `sessionSequence` of the change.
     session_sequence: u16,
+}
+
+/// A client's session on a broker or a proxy, as after the event. What its source does not know is left out, never guessed.
+/// Texts have at most 1,000 bytes.
+#[derive(ToSchema)]
+pub struct ConnectionSession {
+    /// The session's name at its source, unique in its service.
+    source_id: String,
+    #[schema(pattern = "^(mqtt|amqp|proxy)$")]
+    kind: String,
+    /// What the client calls its connection.
+    label: Option<String>,
+    user: Option<String>,
+    /// The address that the client comes from, without the port.
+    remote: Option<String>,
+    /// `disconnected` where the source keeps the session for its client, `gone` where it has it no longer.
+    #[schema(pattern = "^(connected|disconnected|gone)$")]
+    presence: String,
+    /// How it stands, in the words of its source.
+    state: Option<String>,
+    /// On a broker, the client's id as broker tools know it: MQTT's, or `amqp091:` and the address.
+    client_id: Option<String>,
+    protocol: Option<String>,
+    /// The broker's virtual host.
+    vhost: Option<String>,
+    /// The node that has the connection.
+    node: Option<String>,
+    /// The client's port.
+    port: Option<u16>,
+    /// Where a proxy's client is connected to.
+    database: Option<String>,
+    /// What protects the client's connection: a cipher, or a version of TLS.
+    cipher: Option<String>,
+    /// When the client last connected.
+    #[schema(format = DateTime)]
+    connected_at: Option<String>,
+    /// When it last disconnected.
+    #[schema(format = DateTime)]
+    disconnected_at: Option<String>,
+    /// Since when it has been idle.
+    #[schema(format = DateTime)]
+    idle_since: Option<String>,
+    clean_start: Option<bool>,
+    /// For how many seconds the session is kept once the client is gone.
+    expiry_seconds: Option<u32>,
+    receive_maximum: Option<u16>,
+    max_packet_size: Option<u32>,
+    topic_alias_max: Option<u16>,
+    request_response: Option<bool>,
+    request_problem: Option<bool>,
+    has_will: Option<bool>,
+    /// Messages that were sent to the client and that it has not acknowledged.
+    inflight: Option<u64>,
+    /// Messages that wait for the client.
+    queue_depth: Option<u64>,
+    /// How many subscriptions it has, where they are more than are listed.
+    subscription_count: Option<u32>,
+    /// By filter, of 256 KiB together at most.
+    #[schema(max_items = 1000)]
+    subscriptions: Option<Vec<SessionSubscription>>,
+    /// The proxy's own connections that work for this one.
+    #[schema(max_items = 100)]
+    backends: Option<Vec<SessionBackend>>,
 }
 
 /// Events that will never come, and why.

@@ -1,7 +1,8 @@
 //! MaxScale's `filter=<pointer>=<expression>` (proxy contract §1.4 and decision 9) on the members of a session that are
 //! columns. `<expression>` is a JSON value, or `eq ne lt le ge gt` of one, or `and or not` of expressions.
 //!
-//! Unlike MaxScale's: values of unequal types are never ordered, `5` and `5.0` are equal, times compare as times.
+//! Unlike MaxScale's: values of unequal types are never ordered, `5` and `5.0` are equal, times compare as times, `idle` with whole
+//! seconds too.
 
 use rollcall_store::listing::{Column, ColumnKind, Comparison, Condition, Value};
 use rollcall_store::sessions::columns;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::error::{ApiError, Problem};
 
 /// Where a session's document has what is a column.
-const MEMBERS: [(&str, Column); 16] = [
+const MEMBERS: [(&str, Column); 21] = [
     ("id", columns::ID),
     ("attributes/state", columns::STATE),
     ("attributes/active", columns::ACTIVE),
@@ -24,6 +25,11 @@ const MEMBERS: [(&str, Column); 16] = [
     ("attributes/label", columns::LABEL),
     ("attributes/user", columns::USER),
     ("attributes/remote", columns::REMOTE),
+    ("attributes/client_id", columns::CLIENT),
+    ("attributes/protocol", columns::PROTOCOL),
+    ("attributes/inflight", columns::INFLIGHT),
+    ("attributes/queue_depth", columns::QUEUE_DEPTH),
+    ("attributes/idle", columns::IDLE_SINCE),
     ("attributes/source_id", columns::SOURCE_ID),
     ("attributes/started", columns::STARTED),
     ("attributes/saved", columns::SAVED),
@@ -190,6 +196,10 @@ fn compare(column: Column, comparison: Comparison, literal: &Json) -> Result<Con
         (_, Json::Array(_) | Json::Object(_)) => {
             Err("arrays and objects are not compared".to_owned())
         }
+        _ if column == columns::IDLE_SINCE => Ok(match literal.as_f64() {
+            Some(seconds) => is_idle(comparison, seconds, OffsetDateTime::now_utc()),
+            None => unequal(comparison),
+        }),
         (ColumnKind::Text, Json::String(text)) if !text.contains('\0') => {
             with(Value::Text(text.clone()))
         }
@@ -210,6 +220,22 @@ fn compare(column: Column, comparison: Comparison, literal: &Json) -> Result<Con
         },
         _ => Ok(unequal(comparison)),
     }
+}
+
+/// How long somebody is idle, by the column of since when: who is so for longer, is so since earlier.
+pub fn is_idle(comparison: Comparison, seconds: f64, now: OffsetDateTime) -> Condition {
+    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    /// Seconds that a time can be away, and Postgres still has it.
+    const FARTHEST: f64 = 1e10;
+    let turned = match comparison {
+        Equal | NotEqual => comparison,
+        Less => Greater,
+        LessOrEqual => GreaterOrEqual,
+        Greater => Less,
+        GreaterOrEqual => LessOrEqual,
+    };
+    let away = time::Duration::seconds_f64(seconds.clamp(-FARTHEST, FARTHEST));
+    Condition::Compare(columns::IDLE_SINCE, turned, Value::Time(now - away))
 }
 
 fn is_equality(comparison: Comparison) -> bool {
@@ -293,6 +319,8 @@ mod tests {
             ("/id=eq(1)", false),
             ("/attributes/label=null", false),
             ("/attributes/project=1.5", false),
+            ("/attributes/idle=ge(\"5\")", false),
+            ("/attributes/inflight=ge(true)", false),
         ] {
             let expected = if is_true {
                 Condition::All(vec![])

@@ -28,7 +28,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth;
 use crate::surfaces::ingest;
 
-pub use wire::{FormAttributes, PagerAttributes};
+pub use wire::{
+    BrokerNodeFigures, BrokerSessionAttributes, FormAttributes, PagerAttributes,
+    ProxySessionAttributes, SessionBackend, SessionSubscription,
+};
 
 pub(super) fn routes(cfg: &mut ServiceConfig) {
     cfg.service(

@@ -1,13 +1,14 @@
 //! Sessions: list, show, and what belongs to one.
 
 use actix_web::{HttpResponse, get, web};
-use rollcall_model::{AttachmentId, Point, Session};
+use rollcall_model::{AttachmentId, Connection, Point, Session};
 use rollcall_store::PAGE_BYTES;
 use rollcall_store::listing::{Column, Condition, Order, Query, Start, Value};
 use rollcall_store::sessions::columns;
 use rollcall_store::{attachments, services, sessions};
 use serde::Deserialize;
 use serde_json::Value as Json;
+use time::OffsetDateTime;
 
 use super::Common;
 use super::asked::Asked;
@@ -32,7 +33,8 @@ pub struct SessionPath {
 /// List sessions
 ///
 /// Of every kind, deleted and ended ones too; newest first where `sort` is left out. `fields[sessions]` names the members
-/// wanted, as paths into attributes and relationships.
+/// wanted, as paths into attributes and relationships. A page ends where its sessions take 8 MiB: clients with a thousand
+/// subscriptions come with few on a page.
 #[utoipa::path(
     tag = "resources",
     params(
@@ -66,7 +68,9 @@ pub async fn list_all_sessions(
         .await?;
     let columns = pager.query.order.columns;
     let place = |session: &Session| place(session, columns);
-    let mut document = pager.collection(&asked, &page, place, SessionResource::of);
+    let now = OffsetDateTime::now_utc();
+    let show = |session: &Session, base: &str| SessionResource::of(session, base, now);
+    let mut document = pager.collection(&asked, &page, place, show);
     document.included = included;
     answer(&asked, &document)
 }
@@ -80,9 +84,22 @@ fn place(session: &Session, columns: &[Column]) -> Vec<Value> {
             let number = session.pager.as_ref().map(|pager| pager.number);
             Value::Number(number.unwrap_or_default().into())
         }
+        columns::INFLIGHT => count(session, |held| held.facts.inflight),
+        columns::QUEUE_DEPTH => count(session, |held| held.facts.queue_depth),
+        columns::IDLE_SINCE => {
+            let connection = session.connection.as_ref();
+            let since = connection.and_then(|held| held.idle_since());
+            Value::Time(since.unwrap_or(OffsetDateTime::UNIX_EPOCH))
+        }
         _ => Value::Id(session.id.0),
     };
     columns.iter().map(value).collect()
+}
+
+/// A number that a row in this order has: what lacks it has no place in it.
+fn count(session: &Session, of: impl Fn(&Connection) -> Option<u64>) -> Value {
+    let number = session.connection.as_ref().and_then(|held| of(held));
+    Value::Number(number.map_or(0, |number| i64::try_from(number).unwrap_or(i64::MAX)))
 }
 
 /// Show a session
@@ -122,7 +139,8 @@ pub async fn get_session(
             Ok::<_, ApiError>((session, included))
         })
         .await?;
-    let mut document = Document::of(&asked, SessionResource::of(&session, &asked.base));
+    let shown = SessionResource::of(&session, &asked.base, OffsetDateTime::now_utc());
+    let mut document = Document::of(&asked, shown);
     document.included = included;
     answer(&asked, &document)
 }

@@ -56,7 +56,8 @@ pub struct EventRelationships {
 #[derive(Serialize, ToSchema)]
 pub struct EventAttributes {
     /// What happened: `created`, `replaced`, `updated`, `attached`, `detached`, `deleted` or `restored` to a form; `created`,
-    /// `paged`, `cleared`, `removed` or `updated` to a pager; `commanded` or `command_finished` where the cloud gave a command,
+    /// `paged`, `cleared`, `removed` or `updated` to a pager; `connected`, `disconnected`, `updated` or `removed` to a client of a
+    /// broker or a proxy; `commanded` or `command_finished` where the cloud gave a command,
     /// which changes nothing of the session by itself.
     pub event_type: String,
     /// What the session is one of.
@@ -70,7 +71,8 @@ pub struct EventAttributes {
     #[schema(format = DateTime)]
     pub at: String,
     /// What differs from the revision before, as JSON pointers into the session's attributes; `""`, the whole, where the
-    /// session is new. `revision`, `updated` and `received_from` always differ and are not named.
+    /// session is new. `revision`, `updated` and `received_from` always differ and are not named; nor is `connected`, which is
+    /// `/started` in another spelling.
     pub changed: Vec<String>,
     /// The session as it was after the event.
     pub session: SessionResource,
@@ -101,7 +103,8 @@ impl EventResource {
                 revision: event.revision,
                 at: rfc3339(event.at),
                 changed: event.changed.clone(),
-                session: SessionResource::of(session, base),
+                // What goes on by itself stands as it did then, by the source's clock: an event is always the same.
+                session: SessionResource::of(session, base, session.saved_at),
                 context: event.context.clone(),
             }),
             links: SelfLink {

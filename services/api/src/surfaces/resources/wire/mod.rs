@@ -3,7 +3,9 @@
 
 mod attachment;
 mod command;
+mod connection;
 mod event;
+mod kinds;
 mod project;
 mod relay;
 mod service;
@@ -11,11 +13,15 @@ mod session;
 
 pub use attachment::AttachmentResource;
 pub use command::{CommandResource, NewSession, SessionAction};
+pub use connection::{
+    BrokerSessionAttributes, ProxySessionAttributes, SessionBackend, SessionSubscription,
+};
 pub use event::EventResource;
+pub use kinds::{FormAttributes, PagerAttributes};
 pub use project::ProjectResource;
 pub use relay::RelayResource;
-pub use service::ServiceResource;
-pub use session::{FormAttributes, PagerAttributes, SessionResource, services_of};
+pub use service::{BrokerNodeFigures, ServiceResource};
+pub use session::{SessionResource, services_of};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

@@ -1,9 +1,7 @@
 //! A session, and what its kind adds to it.
 
-use std::collections::BTreeMap;
-
 use rollcall_model::ingest::ClearType;
-use rollcall_model::{Kind, Points, Session};
+use rollcall_model::{Kind, Pager, Points, Session};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -11,6 +9,7 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 
 use super::super::document::{Identifier, Relationship, RelationshipLinks, SelfLink};
+use super::connection::{SessionBackend, SessionReconnects, SessionSubscription};
 use super::{identifier, related, rfc3339};
 
 /// C's `asctime`, as seed 002 prints times; in UTC (proxy contract, decision 4).
@@ -89,25 +88,28 @@ pub struct SessionRelationships {
     pub attachments: Option<Relationship>,
 }
 
-/// A session's members. Without `fields[sessions]` those that are required here are always there.
-#[derive(Serialize, ToSchema)]
+/// A session's members. Without `fields[sessions]` those that are required here are always there; what a kind of session does
+/// not have, or its source does not know, is absent.
+#[derive(Default, Serialize, ToSchema)]
 pub struct SessionAttributes {
     /// How the session stands, in its kind's words; of a form `saved` or `deleted`, of a pager `started`, `paged`, `cleared` or
-    /// `removed`.
+    /// `removed`; of a client of a broker `connected`, `disconnected` or `gone`; of one of a proxy as the proxy says it, or `gone`.
     pub state: String,
-    /// When it began, as C's `asctime` prints it, in UTC.
+    /// When it began, as C's `asctime` prints it, in UTC: `started` in the spelling of MaxScale's tools.
     pub connected: String,
     /// Whether it still is on the roll; one that is not stays as history.
     pub active: bool,
-    /// What the session is one of: `form`, `pager`, and kinds to come.
+    /// What the session is one of: `form`, `pager`, `mqtt`, `amqp`, `proxy`, and kinds to come.
     pub kind: &'static str,
     /// The project's number.
     pub project: i64,
-    /// The session's name at its source: of a form the client's `uuid`, of a pager the transmitter's.
+    /// The session's name at its source: of a form the client's `uuid`, of a pager the transmitter's, of a client of a broker its
+    /// client id (or its address, over AMQP), of one of a proxy the proxy's own number.
     pub source_id: String,
     /// Counts the session's changes from 1.
     pub revision: i64,
-    /// When it began, by its source's clock: RFC 3339, as all times but `connected`.
+    /// When it began, by its source's clock: RFC 3339, as all times but `connected`. Of a client, when it connected, or was
+    /// first seen where its source does not tell.
     #[schema(format = DateTime)]
     pub started: String,
     /// When its last change arrived, by our clock.
@@ -128,10 +130,11 @@ pub struct SessionAttributes {
     /// Whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The address that it comes from. Of connections.
+    /// The address that it comes from, without the port. Of connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
-    /// For how many seconds it has been idle. Of connections.
+    /// For how many seconds it has been idle; in an event, had been when that happened. Of connections, while they are
+    /// there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<f64>,
     /// The values by lower-case name: a text, `{"rawData": ".."}`, or the description of a file. Of forms.
@@ -165,99 +168,73 @@ pub struct SessionAttributes {
     /// The transmitter's `sessionSequence` of the last change. Of pagers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_sequence: Option<u16>,
-}
-
-/// What a form's attributes hold beyond those of every kind.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the shape for the document; `SessionAttributes` has the members"
-)]
-pub struct FormAttributes {
-    /// `saved` or `deleted`.
-    #[schema(pattern = "^(saved|deleted)$")]
-    state: Option<String>,
-    /// When it was last saved, by its source's clock.
+    /// How a client's session stands in its broker's own words. Of `mqtt` and `amqp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_state: Option<String>,
+    /// The client's id as broker tools know it: MQTT's, or `amqp091:` and the address. Of `mqtt` and `amqp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// `mqtt3.1`, `mqtt3.1.1`, `mqtt5`, `amqp0.9.1`, `mariadb`, `postgres` ... Of connections, as all from here on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// The broker's virtual host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<String>,
+    /// The node that has the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The client's port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The database that a proxy's client is connected to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// What protects the client's connection, in the source's words: a cipher, or a version of TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher: Option<String>,
+    /// When the client last connected; absent where the source does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
-    saved: Option<String>,
-    /// The device that created or last edited it.
-    unit_id: Option<String>,
-    /// The values by lower-case name.
-    points: Option<BTreeMap<String, PointValue>>,
-}
-
-/// What a pager's attributes hold beyond those of every kind.
-#[derive(ToSchema)]
-#[schema(example = json!({
-    "state": "paged", "number": 12, "party_size": 4, "goal": 600, "notified": "2026-11-21T09:05:00Z", "pager_id": 7,
-    "session_sequence": 121
-}))]
-#[expect(
-    dead_code,
-    reason = "the shape for the document; `SessionAttributes` has the members"
-)]
-pub struct PagerAttributes {
-    /// `started`, `paged`, `cleared` or `removed`.
-    #[schema(pattern = "^(started|paged|cleared|removed)$")]
-    state: Option<String>,
-    /// The pager's number.
-    #[schema(minimum = 1, maximum = 65535)]
-    number: Option<u16>,
-    /// Guests in the party.
-    #[schema(minimum = 1, maximum = 1000000)]
-    party_size: Option<u32>,
-    /// After how many seconds the guest is to be paged.
-    #[schema(maximum = 86400)]
-    goal: Option<u32>,
-    /// When the guest was paged first, by the source's clock.
+    pub connected_at: Option<String>,
+    /// When it last disconnected.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
-    notified: Option<String>,
-    /// When the session ended, by the source's clock.
-    #[schema(format = DateTime)]
-    cleared: Option<String>,
-    /// How it ended: `STOP` (the guest came) or `REMOVED`.
-    #[schema(pattern = "^(STOP|REMOVED)$")]
-    clear_type: Option<String>,
-    /// The transmitter's own number for the session.
-    pager_id: Option<u64>,
-    /// The transmitter's `sessionSequence` of the last change; 65535 where it does not know.
-    session_sequence: Option<u16>,
-}
-
-/// A point of a form.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "the shape for the document")]
-pub enum PointValue {
-    /// A scalar, as text.
-    Text(String),
-    Raw(RawValue),
-    File(FileValue),
-}
-
-/// A small piece of embedded binary data.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the document")]
-pub struct RawValue {
-    /// Base64, as it was sent.
-    #[serde(rename = "rawData")]
-    raw_data: String,
-}
-
-/// The description of a file; its bytes are the attachment's content.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "the shape for the document")]
-pub struct FileValue {
-    filename: String,
-    content_type: String,
-    /// Size in bytes.
-    length: u64,
-    /// Lower-case hexadecimal.
-    md5: String,
-    /// Lower-case hexadecimal.
-    sha256: String,
-    /// The attachment's id.
-    id: String,
+    pub disconnected_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean_start: Option<bool>,
+    /// For how many seconds the session is kept once the client is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry_interval: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_maximum: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_packet_size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_alias_max: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_response: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_problem: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has_will: Option<bool>,
+    /// Messages that were sent to the client and that it has not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inflight: Option<u64>,
+    /// Messages that wait for the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_depth: Option<u64>,
+    /// How many subscriptions there are: more than are listed, where those are too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription_count: Option<u32>,
+    /// By filter, at most 1,000. A page of sessions with many of them is shorter; `fields[sessions]` leaves them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<Vec<SessionSubscription>>,
+    /// The proxy's own connections that work for this one, at most 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backends: Option<Vec<SessionBackend>>,
+    /// How often the client came back lately; in an event, as when that happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<SessionReconnects>,
 }
 
 /// As the transmitter says it.
@@ -286,7 +263,8 @@ pub fn services_of(session: &Session, base: &str) -> Relationship {
 }
 
 impl SessionResource {
-    pub fn of(session: &Session, base: &str) -> Self {
+    /// The session as it stands at a time.
+    pub fn of(session: &Session, base: &str, at: OffsetDateTime) -> Self {
         let own = format!("{base}/v1/sessions/{}", session.id);
         let files = session
             .points
@@ -305,18 +283,17 @@ impl SessionResource {
                 events: related(format!("{own}/events"), None),
                 attachments: attachments.filter(|_| is_form),
             }),
-            attributes: Some(SessionAttributes::of(session)),
+            attributes: Some(SessionAttributes::of(session, at)),
             links: SelfLink { own },
         }
     }
 }
 
 impl SessionAttributes {
-    fn of(session: &Session) -> Self {
+    pub(super) fn of(session: &Session, at: OffsetDateTime) -> Self {
         let unit_id = session.unit_id.clone();
         let is_form = session.kind == Kind::Form;
-        let pager = session.pager.as_ref();
-        Self {
+        let mut attributes = Self {
             state: session.state().to_owned(),
             connected: asctime(session.created_at),
             active: session.is_active(),
@@ -332,17 +309,27 @@ impl SessionAttributes {
             label: session.label.clone(),
             user: session.user.clone(),
             remote: session.remote.clone(),
-            idle: None,
             points: is_form.then(|| session.points.clone()),
-            number: pager.map(|pager| pager.number),
-            party_size: pager.map(|pager| pager.party_size),
-            goal: pager.map(|pager| pager.goal_seconds),
-            notified: pager.and_then(|pager| pager.notified).map(rfc3339),
-            cleared: pager.and_then(|pager| pager.cleared).map(rfc3339),
-            clear_type: pager.and_then(|pager| pager.clear_type).map(clear_type),
-            pager_id: pager.map(|pager| pager.id),
-            session_sequence: pager.map(|pager| pager.session_sequence),
+            ..Self::default()
+        };
+        if let Some(pager) = &session.pager {
+            attributes.tell_pager(pager);
         }
+        if let Some(connection) = &session.connection {
+            attributes.tell_connection((session, connection), at);
+        }
+        attributes
+    }
+
+    fn tell_pager(&mut self, pager: &Pager) {
+        self.number = Some(pager.number);
+        self.party_size = Some(pager.party_size);
+        self.goal = Some(pager.goal_seconds);
+        self.notified = pager.notified.map(rfc3339);
+        self.cleared = pager.cleared.map(rfc3339);
+        self.clear_type = pager.clear_type.map(clear_type);
+        self.pager_id = Some(pager.id);
+        self.session_sequence = Some(pager.session_sequence);
     }
 }
 
