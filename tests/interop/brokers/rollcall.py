@@ -55,7 +55,7 @@ class Cloud:
     """The api of a system that runs."""
 
     def __init__(self, ready):
-        self.url = ready["http"]
+        self.url, self.project = ready["http"], ready["project_id"]
         key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
         self.authorization = "Basic " + base64.b64encode(key.encode()).decode()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "coap"))
@@ -68,10 +69,15 @@ def main():
             way = Way(broker.http)
             to = (ready["http"], make_relay(ready))
             with Relay(binary, Path(folder, "relay"), f"http://127.0.0.1:{way.port}", cloud=to) as relay:
-                for name, part in checks.GROUPS.items():
+                def run(name, part):
                     if not chosen or name in chosen:
                         Group(report, "clients", name).run(
-                            lambda group, part=part: part(checks.Checks(group, broker, cloud, relay, way)))
+                            lambda group: part(checks.Checks(group, broker, cloud, relay, way)))
+
+                with ThreadPoolExecutor(len(checks.TOGETHER)) as together:
+                    together.map(run, *zip(*checks.TOGETHER.items()))
+                for name, part in checks.APART.items():
+                    run(name, part)
             way.close()
     counts = report.counts
     print(f"brokers: {counts['ok']} ok, {counts['FAILED']} failed; {time.monotonic() - started:.0f} s")
