@@ -170,9 +170,11 @@ def crowd(checks):
 
     seen, ok = eventually(there("connected"), lambda seen: seen == CROWD, within=90)
     checks.check(f"{CROWD} clients, more than a page", ok, CROWD, seen)
+    tools.lists_a_crowd(checks, many.ids)
     many.close()
     seen, ok = eventually(there("gone"), lambda seen: seen == CROWD, within=90)
     checks.check("all of them go", ok, CROWD, seen)
+    tools.lists_nobody(checks)
 
 
 def away(checks):

@@ -228,6 +228,21 @@ def finds_all(checks, client_ids, state):
     checks.check("and all of them in the list", listed == in_order(listed) and set(client_ids) <= set(listed), client_ids, listed)
 
 
+def lists_a_crowd(checks, client_ids):
+    """More than goes out in one piece: whole, and page by page."""
+    tools = Tools(checks.cloud)
+    listed = tools.listed(prefix="crowd/", limit=0)
+    checks.check("broker tools list them without a limit", listed == client_ids, len(client_ids), len(listed))
+    rows, pages = tools.paged("sessions", "sessions", prefix="crowd/", limit=100, state="connected")
+    ok = ([row["client_id"] for row in rows], pages) == (client_ids, -(-len(client_ids) // 100))
+    checks.check("and by the hundred", ok, len(client_ids), (len(rows), pages))
+
+
+def lists_nobody(checks):
+    listed = Tools(checks.cloud).listed(prefix="crowd/")
+    checks.check("broker tools list none of them", not listed, [], listed)
+
+
 def grows_old(checks, *client_ids):
     """While nobody can ask the broker: its sessions are told as they were, and how old that is."""
     tools = Tools(checks.cloud)
