@@ -1,5 +1,5 @@
-"""What Rollcall serves of a RabbitMQ's clients, beside what the clients did. Every check waits for what must come true: pictures are
-taken once a second, and RabbitMQ's statistics are up to seven late."""
+"""What Rollcall serves of a RabbitMQ's clients, beside what the clients did. Every check waits for what must come true: pictures
+are taken once a second, and RabbitMQ's statistics are up to seven late."""
 
 import paho.mqtt.client as mqtt
 

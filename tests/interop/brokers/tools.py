@@ -77,7 +77,7 @@ def mqtt_session(client_id, filters, **other):
 
 
 def away_session(client_id, filters, waiting):
-    """Of who is away RabbitMQ knows its queue alone: not what it spoke, and neither when it came nor when it left (contract §3.2)."""
+    """Of who is away RabbitMQ knows its queue alone: not what it spoke, nor when it came or left (contract §3.2)."""
     return mqtt_session(client_id, filters, state="disconnected", connected=False, protocol="unknown", version=0,
                         offline_queue_depth=waiting)
 
@@ -222,7 +222,8 @@ def finds_all(checks, client_ids, state):
     """Every id is found by its own path, and all of them in the list."""
     tools = Tools(checks.cloud)
     found = {client_id: tools.session(client_id) for client_id in client_ids}
-    lost = {client_id: held for client_id, held in found.items() if (held.get("client_id"), held.get("state")) != (client_id, state)}
+    lost = {client_id: held for client_id, held in found.items()
+            if (held.get("client_id"), held.get("state")) != (client_id, state)}
     checks.check(f"broker tools find each by its path, {state}", not lost, state, lost)
     listed = tools.listed(state=state)
     checks.check("and all of them in the list", listed == in_order(listed) and set(client_ids) <= set(listed), client_ids, listed)
