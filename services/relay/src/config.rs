@@ -298,6 +298,10 @@ impl Config {
                 names.len() + 1
             );
             ensure!(
+                !name.starts_with("forms-"),
+                "`{name}`: names with `forms-` in front are the cloud's own; take another `name`"
+            );
+            ensure!(
                 !names.contains(&name),
                 "two transmitters, boxes or sources are called `{name}`; a name is unique"
             );
@@ -416,6 +420,7 @@ mod tests {
         assert!(with("a", "c").unwrap_err().contains("`a`"));
         assert!(with("b", "b").unwrap_err().contains("`b`"));
         assert!(with("", "c").unwrap_err().contains("`name`"));
+        assert!(with("b", "forms-1").unwrap_err().contains("cloud's own"));
     }
 
     #[test]
