@@ -197,8 +197,7 @@ impl Config {
         let path = args.config.display();
         let text = std::fs::read_to_string(&args.config)
             .with_context(|| format!("read --config {path}"))?;
-        let mut config: Self =
-            toml::from_str(&text).with_context(|| format!("read --config {path}"))?;
+        let mut config = Self::parse(&text).with_context(|| format!("read --config {path}"))?;
         if let Some(folder) = &args.data_dir {
             config.data_dir.clone_from(folder);
         }
@@ -219,6 +218,15 @@ impl Config {
         }
         config.check()?;
         Ok(config)
+    }
+
+    /// An error tells the line and not what is on it, for that may be a password.
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(before).filter(|b| *b == b'\n').count() + 1;
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })
     }
 
     /// Brokers and proxies that are watched.
@@ -382,8 +390,25 @@ mod tests {
         .unwrap();
         config.check().unwrap();
         assert_eq!(config.spool.max_mib, 256);
-        let mistake = toml::from_str::<Config>("data_dir = \"/tmp/x\"\nspol = 1\n").unwrap_err();
-        assert!(mistake.to_string().contains("spol"), "{mistake}");
+        let mistake = Config::parse("data_dir = \"/tmp/x\"\nspol = 1\n").unwrap_err();
+        let mistake = mistake.to_string();
+        assert!(
+            mistake.contains("spol") && mistake.contains("line 2"),
+            "{mistake}"
+        );
+    }
+
+    #[test]
+    fn a_password_in_the_file_is_not_repeated_by_the_mistake_beside_it() {
+        for text in [
+            "data_dir = \"/x\"\n[[fluxmq]]\nname = \"a\"\nurl = \"http://127.0.0.1:1\"\npassword = \"hunter2\"\n",
+            "data_dir = \"/x\"\n[cloud]\nurl = \"http://127.0.0.1:1\"\nkey = \"rk_a:hunter2\n",
+            "data_dir = \"/x\"\n[cloud]\nurl = \"http://127.0.0.1:1\"\nkey = [\"hunter2\"]\n",
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("line "), "{error}");
+        }
     }
 
     #[test]
@@ -421,6 +446,36 @@ mod tests {
         assert!(with("b", "b").unwrap_err().contains("`b`"));
         assert!(with("", "c").unwrap_err().contains("`name`"));
         assert!(with("b", "forms-1").unwrap_err().contains("cloud's own"));
+    }
+
+    #[test]
+    fn sources_of_every_kind_are_asked_no_more_than_each_second_and_once_an_hour_at_least() {
+        let http = "name = \"a\"\nurl = \"http://127.0.0.1:1\"\n";
+        let kinds = [
+            format!("[[rabbitmq]]\n{http}user = \"u\"\npassword_env = \"P\"\n"),
+            format!("[[fluxmq]]\n{http}"),
+            format!("[[maxscale]]\n{http}"),
+            "[[pgbouncer]]\nname = \"a\"\nhost = \"127.0.0.1\"\nuser = \"u\"\n".to_owned(),
+        ];
+        for kind in kinds {
+            let with = |times: &str| {
+                let text = format!("data_dir = \"/x\"\n{kind}{times}");
+                toml::from_str::<Config>(&text).unwrap().check()
+            };
+            with("poll_seconds = 3600\ntimeout_seconds = 600").unwrap();
+            for wrong in [
+                "poll_seconds = 0",
+                "poll_seconds = 3601",
+                "timeout_seconds = 0",
+                "timeout_seconds = 601",
+            ] {
+                let error = with(wrong).unwrap_err().to_string();
+                assert!(
+                    error.contains("`poll_seconds` is from 1"),
+                    "{kind}{wrong}: {error}"
+                );
+            }
+        }
     }
 
     #[test]

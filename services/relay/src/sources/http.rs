@@ -61,6 +61,8 @@ pub struct Refused {
     url: String,
     /// What the server says of it, shortened; empty where it says nothing that people could read.
     pub reason: String,
+    /// The server repeats what it was asked with: not for logs.
+    is_secret: bool,
 }
 
 impl std::error::Error for Refused {}
@@ -71,7 +73,7 @@ impl fmt::Display for Refused {
         let name = status.and_then(|status| status.canonical_reason());
         write!(f, "{} answers {}", self.url, self.status)?;
         name.map_or(Ok(()), |name| write!(f, " {name}"))?;
-        if !self.reason.is_empty() {
+        if !self.reason.is_empty() && !self.is_secret {
             write!(f, " ({})", self.reason)?;
         }
         f.write_str(match self.status {
@@ -170,7 +172,7 @@ impl Http {
             .await
             .map_err(|error| unreached(url, error))?;
         if !response.status().is_success() {
-            return Err(refused(url, response).await.into());
+            return Err(self.refused(url, response).await.into());
         }
         self.whole(url, response).await
     }
@@ -193,6 +195,38 @@ impl Http {
             return Ok(body);
         }
         bail!(too_large(url, most));
+    }
+
+    async fn refused(&self, url: &Url, mut response: Response) -> Refused {
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while body.len() < MAX_REASON_BYTES {
+            match response.chunk().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                _ => break,
+            }
+        }
+        let url = url.as_str().split('?').next();
+        let said = reason(&body);
+        Refused {
+            status,
+            url: url.unwrap_or_default().to_owned(),
+            is_secret: self.login.is_in(&said),
+            reason: said.chars().take(MAX_REASON_CHARS).collect(),
+        }
+    }
+}
+
+impl Login {
+    /// Whether words of a server repeat it.
+    fn is_in(&self, said: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Basic { password, .. } => {
+                said.contains("Basic ") || said.contains(password.expose_secret())
+            }
+            Self::Bearer(token) => said.contains(token.expose_secret()),
+        }
     }
 }
 
@@ -239,27 +273,6 @@ fn unreached(url: &Url, error: reqwest::Error) -> anyhow::Error {
     anyhow::Error::new(error.without_url()).context(format!("{url} {what}"))
 }
 
-async fn refused(url: &Url, mut response: Response) -> Refused {
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    while body.len() < MAX_REASON_BYTES {
-        match response.chunk().await {
-            Ok(Some(piece)) => body.extend_from_slice(&piece),
-            _ => break,
-        }
-    }
-    Refused {
-        status,
-        url: url
-            .as_str()
-            .split('?')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
-        reason: reason(&body),
-    }
-}
-
 /// What a server says of its refusal, in the shapes that sources have: `{"error":..,"reason":..}`, `{"error":..}`,
 /// `{"errors":[{"detail":..}]}`.
 fn reason(body: &[u8]) -> String {
@@ -271,6 +284,68 @@ fn reason(body: &[u8]) -> String {
         .iter()
         .find_map(|place| told.pointer(place)?.as_str())
         .unwrap_or_default();
-    let plain = said.chars().filter(|c| !c.is_control());
-    plain.take(MAX_REASON_CHARS).collect()
+    said.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Who is answered what `answer` makes of the request's head.
+    async fn asked(login: Login, answer: fn(&str) -> String) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4_096];
+            let read = peer.read(&mut head).await.unwrap();
+            let body = answer(&String::from_utf8_lossy(&head[..read]));
+            let length = body.len();
+            let head = format!("HTTP/1.1 401 Unauthorized\r\nContent-Length: {length}\r\n\r\n");
+            peer.write_all(head.as_bytes()).await.unwrap();
+            peer.write_all(body.as_bytes()).await.unwrap();
+        });
+        let http = Http::new(Settings {
+            url: &url,
+            login,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            max_body_bytes: 1 << 20,
+        });
+        let http = http.unwrap();
+        let url = http.url(&["api"], &[]).unwrap();
+        let error = http.get::<serde_json::Value>(&url).await.unwrap_err();
+        format!("{error:#}")
+    }
+
+    #[tokio::test]
+    async fn a_server_that_repeats_the_password_does_not_bring_it_into_the_log() {
+        let repeat = |head: &str| {
+            let line = head.lines().find(|line| line.starts_with("authorization"));
+            format!("{{\"reason\":\"no: {}\"}}", line.unwrap_or_default())
+        };
+        let bearer = Login::Bearer("hunter2".into());
+        let error = asked(bearer, repeat).await;
+        assert!(
+            error.contains("401") && !error.contains("hunter2"),
+            "{error}"
+        );
+        let basic = || Login::Basic {
+            user: "u".to_owned(),
+            password: "hunter2".into(),
+        };
+        // As it is sent: u:hunter2.
+        let error = asked(basic(), repeat).await;
+        assert!(!error.contains("dTpodW50ZXIy"), "{error}");
+        let error = asked(basic(), |_| {
+            "{\"reason\":\"hunter2 is no good\"}".to_owned()
+        })
+        .await;
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = asked(basic(), |_| "{\"reason\":\"no such user\"}".to_owned()).await;
+        assert!(error.contains("(no such user)"), "{error}");
+    }
 }

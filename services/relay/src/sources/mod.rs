@@ -17,7 +17,7 @@ mod zone;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
 
@@ -69,7 +69,14 @@ pub enum Source {
 }
 
 impl SourceConfig<'_> {
+    /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
+        let (every, timeout) = self.times();
+        ensure!(
+            (1..=3_600).contains(&every.as_secs()) && (1..=600).contains(&timeout.as_secs()),
+            "source `{}`: `poll_seconds` is from 1 to 3600, `timeout_seconds` from 1 to 600",
+            self.name()
+        );
         match self {
             Self::RabbitMq(config) => config.check(),
             Self::FluxMq(config) => config.check(),

@@ -328,9 +328,9 @@ fn text(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-/// Words of a length that the cloud takes.
+/// Words of a length that the cloud takes, and that no terminal obeys.
 fn shortened(words: &str) -> String {
-    let words = words.replace('\0', "\u{fffd}");
+    let words = words.replace(char::is_control, "\u{fffd}");
     match words.char_indices().find(|(at, _)| *at >= MAX_WORDS_BYTES) {
         Some((at, _)) => format!("{} ...", &words[..at]),
         None => words,

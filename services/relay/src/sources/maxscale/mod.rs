@@ -98,10 +98,6 @@ impl Config {
         let name = &self.name;
         http::check_url(&self.url).with_context(|| format!("maxscale `{name}`"))?;
         ensure!(
-            self.poll_seconds > 0 && self.timeout_seconds > 0,
-            "maxscale `{name}`: `poll_seconds` and `timeout_seconds` are at least 1"
-        );
-        ensure!(
             self.page_size > 0,
             "maxscale `{name}`: `page_size` is at least 1"
         );

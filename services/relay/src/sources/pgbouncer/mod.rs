@@ -97,10 +97,6 @@ impl Config {
             "pgbouncer `{name}`: `user` is one of PgBouncer's stats_users"
         );
         ensure!(
-            self.poll_seconds > 0 && self.timeout_seconds > 0,
-            "pgbouncer `{name}`: `poll_seconds` and `timeout_seconds` are at least 1"
-        );
-        ensure!(
             !(self.tls == Some(true) && self.is_socket()),
             "pgbouncer `{name}`: there is no `tls` over a Unix socket; leave it out"
         );

@@ -116,7 +116,6 @@ impl Config {
 
     fn check_values(&self) -> Result<()> {
         http::check_url(&self.url)?;
-        ensure!(!self.name.is_empty(), "`name` is the service's name");
         ensure!(!self.user.is_empty(), "`user` is who asks the broker");
         ensure!(
             self.password_file.is_some() != self.password_env.is_some(),
@@ -129,10 +128,6 @@ impl Config {
         ensure!(
             !self.exchange.is_empty(),
             "`exchange` is the broker's mqtt.exchange"
-        );
-        ensure!(
-            (1..=3_600).contains(&self.poll_seconds) && (1..=600).contains(&self.timeout_seconds),
-            "`poll_seconds` is from 1 to 3600, `timeout_seconds` from 1 to 600"
         );
         ensure!(
             self.settle_seconds <= 120,
