@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +21,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_REASON_BYTES: usize = 4 << 10;
 /// Characters of a server's own words that are passed on.
 const MAX_REASON_CHARS: usize = 200;
+
+/// A picture takes no more than so many of the largest answers, however many pages a server has.
+const ANSWERS: usize = 8;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -45,13 +50,15 @@ pub struct Settings<'a> {
     pub max_body_bytes: usize,
 }
 
-/// A source's HTTP server.
+/// A source's HTTP server. Clones share what is left to be read of a picture.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: Client,
     base: Url,
     login: Login,
     max_body_bytes: usize,
+    /// Bytes that the picture may take yet.
+    left: Arc<AtomicUsize>,
 }
 
 /// The server answered, but not with what was asked for.
@@ -127,7 +134,14 @@ impl Http {
             base,
             login: settings.login,
             max_body_bytes: settings.max_body_bytes,
+            left: Arc::new(AtomicUsize::new(settings.max_body_bytes * ANSWERS)),
         })
+    }
+
+    /// Begins a picture: what was read before is not counted.
+    pub fn begin(&self) {
+        let most = self.max_body_bytes * ANSWERS;
+        self.left.store(most, Ordering::Relaxed);
     }
 
     /// The address of a part of the API; every segment is encoded, whatever it holds.
@@ -190,6 +204,15 @@ impl Http {
                 if body.len() + piece.len() > most {
                     bail!(too_large(url, most));
                 }
+                let spend = |left: usize| left.checked_sub(piece.len());
+                let spent = self
+                    .left
+                    .try_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+                ensure!(
+                    spent.is_ok(),
+                    "{url}: the pages of a picture have more than {} MiB together, which are not read",
+                    (most * ANSWERS) >> 20
+                );
                 body.extend_from_slice(&piece);
             }
             return Ok(body);
@@ -293,6 +316,40 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// Answers each request of a connection with as many bytes of JSON.
+    async fn generous(listener: TcpListener, bytes: usize) {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let body = format!("\"{}\"", "x".repeat(bytes - 2));
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{body}");
+        while peer.read(&mut [0; 4_096]).await.is_ok_and(|read| read > 0) {
+            peer.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_with_pages_without_end_fills_no_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(generous(listener, 1 << 20));
+        let http = Http::new(Settings {
+            url: &url,
+            login: Login::Nobody,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            max_body_bytes: 1 << 20,
+        });
+        let http = http.unwrap();
+        let url = http.url(&["api"], &[]).unwrap();
+        for _ in 0..2 {
+            http.begin();
+            for _ in 0..ANSWERS {
+                http.clone().get::<String>(&url).await.unwrap();
+            }
+        }
+        let error = http.get::<String>(&url).await.unwrap_err().to_string();
+        assert!(error.contains("8 MiB together"), "{error}");
+    }
 
     /// Who is answered what `answer` makes of the request's head.
     async fn asked(login: Login, answer: fn(&str) -> String) -> String {

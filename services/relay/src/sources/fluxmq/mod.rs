@@ -153,6 +153,7 @@ impl FluxMq {
 
     /// A whole picture.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        self.http.begin();
         let (broker, node) = self.about().await?;
         let rows = self.list().await?;
         let all = rows.len();

@@ -177,6 +177,7 @@ impl Maxscale {
     }
 
     async fn take(&self) -> Result<(Option<String>, Services, BTreeMap<String, Session>)> {
+        self.http.begin();
         let version = self.version().await?;
         let services = self.http.url(&["v1", "services"], &[("pretty", "false")])?;
         let services = self.http.get(&services).await?;
