@@ -207,7 +207,7 @@ impl Http {
                 let spend = |left: usize| left.checked_sub(piece.len());
                 let spent = self
                     .left
-                    .try_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
                 ensure!(
                     spent.is_ok(),
                     "{url}: the pages of a picture have more than {} MiB together, which are not read",

@@ -110,11 +110,6 @@ fn default_answer() -> usize {
 impl Config {
     /// Whether a source can be made of it.
     pub fn check(&self) -> Result<()> {
-        self.check_values()
-            .with_context(|| format!("[[rabbitmq]] `{}`", self.name))
-    }
-
-    fn check_values(&self) -> Result<()> {
         http::check_url(&self.url)?;
         ensure!(!self.user.is_empty(), "`user` is who asks the broker");
         ensure!(
@@ -153,10 +148,8 @@ pub struct RabbitMq {
 
 impl RabbitMq {
     pub fn new(config: &Config) -> Result<Self> {
-        let table = || format!("[[rabbitmq]] `{}`", config.name);
         let env = config.password_env.as_deref();
-        let password = secret::read("password", config.password_file.as_deref(), env)
-            .with_context(table)?
+        let password = secret::read("password", config.password_file.as_deref(), env)?
             .context("there is no password")?;
         let http = Http::new(Settings {
             url: &config.url,
@@ -172,7 +165,7 @@ impl RabbitMq {
         Ok(Self {
             name: config.name.clone(),
             reader: Reader {
-                http: http.with_context(table)?,
+                http: http?,
                 vhost: vhost.clone(),
                 exchange: config.exchange.clone(),
             },
