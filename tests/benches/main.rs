@@ -1,7 +1,8 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed, coap or mirror.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, brokers, feed, coap or mirror.
 
+mod brokers;
 mod coap;
 mod coaps;
 mod feed;
@@ -23,7 +24,9 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("--seconds takes a whole number")?,
         None => 10,
     };
-    let parts = ["forms", "ingest", "coap", "mirror", "feed", "reading"];
+    let parts = [
+        "forms", "ingest", "coap", "mirror", "feed", "brokers", "reading",
+    ];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
     let folder = tempfile::tempdir()?;
@@ -38,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
             "coap" => coap::run(&system, seconds).await?,
             "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
+            "brokers" => brokers::run(&system, seconds).await?,
             _ => reading::run(&system, seconds).await?,
         }
         println!();
