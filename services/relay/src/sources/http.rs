@@ -286,8 +286,11 @@ fn too_large(url: &Url, most: usize) -> String {
 
 /// Why there was no answer, down to the cause; the address once.
 fn unreached(url: &Url, error: reqwest::Error) -> anyhow::Error {
+    let is_untrusted = error.is_connect() && format!("{error:?}").contains("InvalidCertificate");
     let what = if error.is_timeout() {
         "did not answer in time"
+    } else if is_untrusted {
+        "has a certificate that is not trusted; `ca_file` names the authority that made it"
     } else if error.is_connect() {
         "cannot be reached"
     } else {
