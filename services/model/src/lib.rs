@@ -14,7 +14,7 @@ mod permission;
 mod point;
 pub mod report;
 mod session;
-mod watch;
+pub mod watch;
 
 pub use change::{Decision, Merge, Op, PointChange, Put, Rejection, SessionChange};
 pub use connection::Connection;

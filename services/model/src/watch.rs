@@ -8,9 +8,9 @@ use crate::report::{OutOfRange, optional_time, text};
 pub const MAX_NODES: usize = 64;
 pub const MAX_KNOWS: usize = 100;
 /// Bytes of a name, a version, a state or an address.
-const MAX_NAME_BYTES: usize = 200;
+pub const MAX_NAME_BYTES: usize = 200;
 /// Seconds that anything may have been up: more than three hundred years.
-const MAX_UPTIME: f64 = 1e10;
+pub const MAX_UPTIME: f64 = 1e10;
 
 impl WatchReport {
     /// The report where every value is in range. Times are UTC from here on. Of what the source can know those names stay

@@ -57,6 +57,8 @@ impl Checked {
         };
         let _ = writeln!(self.words, "{verdict:<8}{title}");
         for line in words {
+            // A server's words are in it: a terminal is not to obey them.
+            let line = line.replace(char::is_control, "\u{fffd}");
             let _ = writeln!(self.words, "        {line}");
         }
     }

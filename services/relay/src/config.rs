@@ -197,8 +197,7 @@ impl Config {
         let path = args.config.display();
         let text = std::fs::read_to_string(&args.config)
             .with_context(|| format!("read --config {path}"))?;
-        let mut config: Self =
-            toml::from_str(&text).with_context(|| format!("read --config {path}"))?;
+        let mut config = Self::parse(&text).with_context(|| format!("read --config {path}"))?;
         if let Some(folder) = &args.data_dir {
             config.data_dir.clone_from(folder);
         }
@@ -219,6 +218,15 @@ impl Config {
         }
         config.check()?;
         Ok(config)
+    }
+
+    /// An error tells the line and not what is on it, for that may be a password.
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(before).filter(|b| *b == b'\n').count() + 1;
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })
     }
 
     /// Brokers and proxies that are watched.
@@ -298,6 +306,10 @@ impl Config {
                 names.len() + 1
             );
             ensure!(
+                !name.starts_with("forms-"),
+                "`{name}`: names with `forms-` in front are the cloud's own; take another `name`"
+            );
+            ensure!(
                 !names.contains(&name),
                 "two transmitters, boxes or sources are called `{name}`; a name is unique"
             );
@@ -367,79 +379,4 @@ impl TransmitterConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_small_file_is_enough_and_mistakes_are_named() {
-        let config: Config = toml::from_str(
-            "data_dir = \"/tmp/x\"\n[[transmitter]]\nname = \"desk\"\nlisten = \"127.0.0.1:5683\"\n",
-        )
-        .unwrap();
-        config.check().unwrap();
-        assert_eq!(config.spool.max_mib, 256);
-        let mistake = toml::from_str::<Config>("data_dir = \"/tmp/x\"\nspol = 1\n").unwrap_err();
-        assert!(mistake.to_string().contains("spol"), "{mistake}");
-    }
-
-    #[test]
-    fn plain_coap_is_for_this_machine_unless_somebody_says_so() {
-        let with = |rest: &str| {
-            let text = format!("data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\n{rest}");
-            let config: Config = toml::from_str(&text).unwrap();
-            config.check().map_err(|error| error.to_string())
-        };
-        let error = with("listen = \"10.1.2.3:5683\"").unwrap_err();
-        assert!(
-            error.contains("plain = true") && error.contains("DTLS"),
-            "{error}"
-        );
-        assert!(with("listen = \"[::]:5683\"").is_err());
-        with("listen = \"10.1.2.3:5683\"\nplain = true").unwrap();
-        with("listen = \"[::1]:5683\"").unwrap();
-        let dtls = "[transmitter.dtls]\nlisten = \"0.0.0.0:5684\"\npsk_file = \"/x/keys\"\n";
-        with(&format!("listen = \"127.0.0.1:5683\"\n{dtls}")).unwrap();
-        assert!(with(&format!("listen = \"0.0.0.0:5684\"\nplain = true\n{dtls}")).is_err());
-    }
-
-    #[test]
-    fn a_source_has_a_name_of_its_own() {
-        let with = |pool: &str, bus: &str| {
-            let text = format!(
-                "data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n[[pgbouncer]]\nname = {pool:?}\n\
-                 host = \"127.0.0.1\"\nuser = \"u\"\n[[fluxmq]]\nname = {bus:?}\nurl = \"http://127.0.0.1:1\"\n"
-            );
-            let config: Config = toml::from_str(&text).unwrap();
-            config.check().map_err(|error| error.to_string())
-        };
-        with("b", "c").unwrap();
-        assert!(with("a", "c").unwrap_err().contains("`a`"));
-        assert!(with("b", "b").unwrap_err().contains("`b`"));
-        assert!(with("", "c").unwrap_err().contains("`name`"));
-    }
-
-    #[test]
-    fn names_and_ports_are_unique() {
-        let with = |second: &str| {
-            let text = format!(
-                "data_dir = \"/x\"\n[[transmitter]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\n[[transmitter]]\n{second}"
-            );
-            toml::from_str::<Config>(&text)
-                .unwrap()
-                .check()
-                .map_err(|e| e.to_string())
-        };
-        assert!(
-            with("name = \"a\"\nlisten = \"127.0.0.1:2\"")
-                .unwrap_err()
-                .contains("`a`")
-        );
-        assert!(
-            with("name = \"b\"\nlisten = \"127.0.0.1:1\"")
-                .unwrap_err()
-                .contains("127.0.0.1:1")
-        );
-        assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"").is_ok());
-        assert!(with("name = \"b\"\nlisten = \"127.0.0.1:2\"\ntrusted = [\"10/8\"]").is_err());
-    }
-}
+mod tests;

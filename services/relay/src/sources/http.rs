@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +21,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_REASON_BYTES: usize = 4 << 10;
 /// Characters of a server's own words that are passed on.
 const MAX_REASON_CHARS: usize = 200;
+
+/// A picture takes no more than so many of the largest answers, however many pages a server has.
+const ANSWERS: usize = 8;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -45,13 +50,15 @@ pub struct Settings<'a> {
     pub max_body_bytes: usize,
 }
 
-/// A source's HTTP server.
+/// A source's HTTP server. Clones share what is left to be read of a picture.
 #[derive(Clone, Debug)]
 pub struct Http {
     client: Client,
     base: Url,
     login: Login,
     max_body_bytes: usize,
+    /// Bytes that the picture may take yet.
+    left: Arc<AtomicUsize>,
 }
 
 /// The server answered, but not with what was asked for.
@@ -61,6 +68,8 @@ pub struct Refused {
     url: String,
     /// What the server says of it, shortened; empty where it says nothing that people could read.
     pub reason: String,
+    /// The server repeats what it was asked with: not for logs.
+    is_secret: bool,
 }
 
 impl std::error::Error for Refused {}
@@ -71,7 +80,7 @@ impl fmt::Display for Refused {
         let name = status.and_then(|status| status.canonical_reason());
         write!(f, "{} answers {}", self.url, self.status)?;
         name.map_or(Ok(()), |name| write!(f, " {name}"))?;
-        if !self.reason.is_empty() {
+        if !self.reason.is_empty() && !self.is_secret {
             write!(f, " ({})", self.reason)?;
         }
         f.write_str(match self.status {
@@ -125,7 +134,14 @@ impl Http {
             base,
             login: settings.login,
             max_body_bytes: settings.max_body_bytes,
+            left: Arc::new(AtomicUsize::new(settings.max_body_bytes * ANSWERS)),
         })
+    }
+
+    /// Begins a picture: what was read before is not counted.
+    pub fn begin(&self) {
+        let most = self.max_body_bytes * ANSWERS;
+        self.left.store(most, Ordering::Relaxed);
     }
 
     /// The address of a part of the API; every segment is encoded, whatever it holds.
@@ -170,7 +186,7 @@ impl Http {
             .await
             .map_err(|error| unreached(url, error))?;
         if !response.status().is_success() {
-            return Err(refused(url, response).await.into());
+            return Err(self.refused(url, response).await.into());
         }
         self.whole(url, response).await
     }
@@ -188,11 +204,52 @@ impl Http {
                 if body.len() + piece.len() > most {
                     bail!(too_large(url, most));
                 }
+                let spend = |left: usize| left.checked_sub(piece.len());
+                let spent = self
+                    .left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+                ensure!(
+                    spent.is_ok(),
+                    "{url}: the pages of a picture have more than {} MiB together, which are not read",
+                    (most * ANSWERS) >> 20
+                );
                 body.extend_from_slice(&piece);
             }
             return Ok(body);
         }
         bail!(too_large(url, most));
+    }
+
+    async fn refused(&self, url: &Url, mut response: Response) -> Refused {
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while body.len() < MAX_REASON_BYTES {
+            match response.chunk().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                _ => break,
+            }
+        }
+        let url = url.as_str().split('?').next();
+        let said = reason(&body);
+        Refused {
+            status,
+            url: url.unwrap_or_default().to_owned(),
+            is_secret: self.login.is_in(&said),
+            reason: said.chars().take(MAX_REASON_CHARS).collect(),
+        }
+    }
+}
+
+impl Login {
+    /// Whether words of a server repeat it.
+    fn is_in(&self, said: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Basic { password, .. } => {
+                said.contains("Basic ") || said.contains(password.expose_secret())
+            }
+            Self::Bearer(token) => said.contains(token.expose_secret()),
+        }
     }
 }
 
@@ -229,35 +286,17 @@ fn too_large(url: &Url, most: usize) -> String {
 
 /// Why there was no answer, down to the cause; the address once.
 fn unreached(url: &Url, error: reqwest::Error) -> anyhow::Error {
+    let is_untrusted = error.is_connect() && format!("{error:?}").contains("InvalidCertificate");
     let what = if error.is_timeout() {
         "did not answer in time"
+    } else if is_untrusted {
+        "has a certificate that is not trusted; `ca_file` names the authority that made it"
     } else if error.is_connect() {
         "cannot be reached"
     } else {
         "broke off its answer"
     };
     anyhow::Error::new(error.without_url()).context(format!("{url} {what}"))
-}
-
-async fn refused(url: &Url, mut response: Response) -> Refused {
-    let status = response.status().as_u16();
-    let mut body = Vec::new();
-    while body.len() < MAX_REASON_BYTES {
-        match response.chunk().await {
-            Ok(Some(piece)) => body.extend_from_slice(&piece),
-            _ => break,
-        }
-    }
-    Refused {
-        status,
-        url: url
-            .as_str()
-            .split('?')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
-        reason: reason(&body),
-    }
 }
 
 /// What a server says of its refusal, in the shapes that sources have: `{"error":..,"reason":..}`, `{"error":..}`,
@@ -271,6 +310,102 @@ fn reason(body: &[u8]) -> String {
         .iter()
         .find_map(|place| told.pointer(place)?.as_str())
         .unwrap_or_default();
-    let plain = said.chars().filter(|c| !c.is_control());
-    plain.take(MAX_REASON_CHARS).collect()
+    said.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each request of a connection with as many bytes of JSON.
+    async fn generous(listener: TcpListener, bytes: usize) {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let body = format!("\"{}\"", "x".repeat(bytes - 2));
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{body}");
+        while peer.read(&mut [0; 4_096]).await.is_ok_and(|read| read > 0) {
+            peer.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_with_pages_without_end_fills_no_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(generous(listener, 1 << 20));
+        let http = Http::new(Settings {
+            url: &url,
+            login: Login::Nobody,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            max_body_bytes: 1 << 20,
+        });
+        let http = http.unwrap();
+        let url = http.url(&["api"], &[]).unwrap();
+        for _ in 0..2 {
+            http.begin();
+            for _ in 0..ANSWERS {
+                http.clone().get::<String>(&url).await.unwrap();
+            }
+        }
+        let error = http.get::<String>(&url).await.unwrap_err().to_string();
+        assert!(error.contains("8 MiB together"), "{error}");
+    }
+
+    /// Who is answered what `answer` makes of the request's head.
+    async fn asked(login: Login, answer: fn(&str) -> String) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4_096];
+            let read = peer.read(&mut head).await.unwrap();
+            let body = answer(&String::from_utf8_lossy(&head[..read]));
+            let length = body.len();
+            let head = format!("HTTP/1.1 401 Unauthorized\r\nContent-Length: {length}\r\n\r\n");
+            peer.write_all(head.as_bytes()).await.unwrap();
+            peer.write_all(body.as_bytes()).await.unwrap();
+        });
+        let http = Http::new(Settings {
+            url: &url,
+            login,
+            ca_file: None,
+            timeout: Duration::from_secs(10),
+            max_body_bytes: 1 << 20,
+        });
+        let http = http.unwrap();
+        let url = http.url(&["api"], &[]).unwrap();
+        let error = http.get::<serde_json::Value>(&url).await.unwrap_err();
+        format!("{error:#}")
+    }
+
+    #[tokio::test]
+    async fn a_server_that_repeats_the_password_does_not_bring_it_into_the_log() {
+        let repeat = |head: &str| {
+            let line = head.lines().find(|line| line.starts_with("authorization"));
+            format!("{{\"reason\":\"no: {}\"}}", line.unwrap_or_default())
+        };
+        let bearer = Login::Bearer("hunter2".into());
+        let error = asked(bearer, repeat).await;
+        assert!(
+            error.contains("401") && !error.contains("hunter2"),
+            "{error}"
+        );
+        let basic = || Login::Basic {
+            user: "u".to_owned(),
+            password: "hunter2".into(),
+        };
+        // As it is sent: u:hunter2.
+        let error = asked(basic(), repeat).await;
+        assert!(!error.contains("dTpodW50ZXIy"), "{error}");
+        let error = asked(basic(), |_| {
+            "{\"reason\":\"hunter2 is no good\"}".to_owned()
+        })
+        .await;
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = asked(basic(), |_| "{\"reason\":\"no such user\"}".to_owned()).await;
+        assert!(error.contains("(no such user)"), "{error}");
+    }
 }

@@ -17,7 +17,7 @@ mod zone;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionSession};
 
@@ -69,13 +69,29 @@ pub enum Source {
 }
 
 impl SourceConfig<'_> {
+    /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
+        self.check_values().with_context(|| self.table())
+    }
+
+    fn check_values(&self) -> Result<()> {
+        let (every, timeout) = self.times();
+        ensure!(
+            (1..=3_600).contains(&every.as_secs()) && (1..=600).contains(&timeout.as_secs()),
+            "`poll_seconds` is from 1 to 3600, `timeout_seconds` from 1 to 600"
+        );
         match self {
             Self::RabbitMq(config) => config.check(),
             Self::FluxMq(config) => config.check(),
             Self::Maxscale(config) => config.check(),
             Self::Pgbouncer(config) => config.check(),
         }
+    }
+
+    /// Where it stands in the configuration.
+    fn table(&self) -> String {
+        let About { what, name, .. } = self.about();
+        format!("[[{what}]] `{name}`")
     }
 
     pub fn name(&self) -> &str {
@@ -118,13 +134,15 @@ impl SourceConfig<'_> {
         (Duration::from_secs(every), Duration::from_secs(timeout))
     }
 
+    /// The source itself, ready to be asked.
     pub fn open(&self) -> Result<Source> {
-        Ok(match self {
-            Self::RabbitMq(config) => Source::RabbitMq(rabbitmq::RabbitMq::new(config)?),
-            Self::FluxMq(config) => Source::FluxMq(fluxmq::FluxMq::new(config)?),
-            Self::Maxscale(config) => Source::Maxscale(maxscale::Maxscale::new(config)?),
-            Self::Pgbouncer(config) => Source::Pgbouncer(pgbouncer::Pgbouncer::new(config)?),
-        })
+        let opened = match self {
+            Self::RabbitMq(config) => rabbitmq::RabbitMq::new(config).map(Source::RabbitMq),
+            Self::FluxMq(config) => fluxmq::FluxMq::new(config).map(Source::FluxMq),
+            Self::Maxscale(config) => maxscale::Maxscale::new(config).map(Source::Maxscale),
+            Self::Pgbouncer(config) => pgbouncer::Pgbouncer::new(config).map(Source::Pgbouncer),
+        };
+        opened.with_context(|| self.table())
     }
 }
 

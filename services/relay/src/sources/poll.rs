@@ -4,11 +4,13 @@
 //! comes, nothing is said of anybody.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use futures_util::FutureExt as _;
 use rand::RngExt;
 use rollcall_model::ServiceKind;
 use rollcall_telemetry::SourceLabels;
@@ -362,14 +364,21 @@ impl Poller {
     }
 }
 
-/// Ends what takes much longer than it should.
+/// Ends what takes much longer than it should. What a server says may make a reader panic that is not ours (sqlx does so over a
+/// message that is shorter than its length): then too there is no picture, and the relay goes on.
 pub async fn in_time<T>(timeout: Duration, taken: impl Future<Output = Result<T>>) -> Result<T> {
     let patience = timeout.saturating_mul(REQUESTS);
+    let taken = AssertUnwindSafe(taken).catch_unwind();
     let taken = tokio::time::timeout(patience, taken).await;
-    taken.with_context(|| {
+    let taken = taken.with_context(|| {
         let seconds = patience.as_secs();
         format!("it did not tell everything within {seconds} s; raise `timeout_seconds`")
-    })?
+    })?;
+    taken.unwrap_or_else(|_| {
+        bail!(
+            "what it answers cannot be read at all (a panic, see the log): is the address its own?"
+        )
+    })
 }
 
 impl Service {

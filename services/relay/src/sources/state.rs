@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{SeenService, Snapshot};
+use super::{SeenService, Snapshot, bounds};
 use crate::spool::Watched;
 
 /// Bytes of words that are passed on.
@@ -114,6 +114,10 @@ impl Watching {
                 "a service is called {name:?}: a name has 1 to 200 bytes and no control characters; shorten it, or `prefix`"
             );
             ensure!(
+                !name.starts_with("forms-"),
+                "a service is called `{name}`: names with `forms-` in front are the cloud's own; set a `prefix`"
+            );
+            ensure!(
                 !self.others.iter().any(|other| other == name),
                 "the service `{name}` has the name of a transmitter or box of this relay; set a `prefix`"
             );
@@ -139,15 +143,15 @@ impl Watching {
         let held = &mut sources[place];
         let before = (held.revision, held.services.len());
         let trouble = snapshot.trouble.as_deref().map(shortened);
+        let version = snapshot.version.as_deref().map(shortened);
         if held.unreachable_since.take().is_some()
             || held.seen.is_none()
             || held.trouble != trouble
-            || held.version != snapshot.version
+            || held.version != version
         {
             held.revision += 1;
         }
-        held.trouble = trouble;
-        held.version = snapshot.version.as_deref().map(shortened);
+        (held.trouble, held.version) = (trouble, version);
         held.seen = Some(at);
         held.sessions = (snapshot.services.iter())
             .map(|seen| seen.connections.len() as u64)
@@ -269,7 +273,7 @@ impl SourceState {
             .is_gone
             .then(|| format!("the {} has this service no longer", self.about.what));
         let knows = self.about.knows.iter().map(|name| (*name).to_owned());
-        WatchReport {
+        bounds::fit_report(WatchReport {
             source: self.about.what.to_owned(),
             version: self.version.clone(),
             state: service.state.clone(),
@@ -278,7 +282,7 @@ impl SourceState {
             trouble: gone.or_else(|| self.trouble.clone()),
             knows: knows.collect(),
             broker: service.broker.clone(),
-        }
+        })
     }
 
     fn status(&self) -> SourceStatus {
@@ -324,9 +328,9 @@ fn text(at: OffsetDateTime) -> Option<String> {
     at.format(&Rfc3339).ok()
 }
 
-/// Words of a length that the cloud takes.
+/// Words of a length that the cloud takes, and that no terminal obeys.
 fn shortened(words: &str) -> String {
-    let words = words.replace('\0', "\u{fffd}");
+    let words = words.replace(char::is_control, "\u{fffd}");
     match words.char_indices().find(|(at, _)| *at >= MAX_WORDS_BYTES) {
         Some((at, _)) => format!("{} ...", &words[..at]),
         None => words,

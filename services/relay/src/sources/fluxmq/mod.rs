@@ -10,7 +10,7 @@ mod rows;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rollcall_model::ServiceKind;
 use rollcall_model::ingest::{BrokerReport, ConnectionKind, Presence};
 use serde::Deserialize;
@@ -102,20 +102,10 @@ fn default_answer() -> usize {
 impl Config {
     /// Whether a source can be made of it.
     pub fn check(&self) -> Result<()> {
-        self.check_values()
-            .with_context(|| format!("[[fluxmq]] `{}`", self.name))
-    }
-
-    fn check_values(&self) -> Result<()> {
         http::check_url(&self.url)?;
-        ensure!(!self.name.is_empty(), "`name` is the service's name");
         ensure!(
             self.token_file.is_none() || self.token_env.is_none(),
             "`token_file` and `token_env` are both set: leave one of them out"
-        );
-        ensure!(
-            (1..=3_600).contains(&self.poll_seconds) && (1..=600).contains(&self.timeout_seconds),
-            "`poll_seconds` is from 1 to 3600, `timeout_seconds` from 1 to 600"
         );
         ensure!(self.details_every > 0, "`details_every` is at least 1");
         ensure!(
@@ -136,19 +126,15 @@ pub struct FluxMq {
 
 impl FluxMq {
     pub fn new(config: &Config) -> Result<Self> {
-        let table = || format!("[[fluxmq]] `{}`", config.name);
         let env = config.token_env.as_deref();
-        let token = secret::read("token", config.token_file.as_deref(), env);
+        let token = secret::read("token", config.token_file.as_deref(), env)?;
         let http = Http::new(Settings {
             url: &config.url,
-            login: token
-                .with_context(table)?
-                .map_or(Login::Nobody, Login::Bearer),
+            login: token.map_or(Login::Nobody, Login::Bearer),
             ca_file: config.ca_file.as_deref(),
             timeout: Duration::from_secs(config.timeout_seconds),
             max_body_bytes: config.max_answer_mib << 20,
-        });
-        let http = http.with_context(table)?;
+        })?;
         Ok(Self {
             name: config.name.clone(),
             details: Details::new(http.clone(), config.details_every, config.max_details),
@@ -158,6 +144,7 @@ impl FluxMq {
 
     /// A whole picture.
     pub async fn snapshot(&mut self) -> Result<Snapshot> {
+        self.http.begin();
         let (broker, node) = self.about().await?;
         let rows = self.list().await?;
         let all = rows.len();

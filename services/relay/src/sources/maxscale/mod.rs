@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use reqwest::Url;
 use serde::Deserialize;
 use time::{OffsetDateTime, UtcOffset};
@@ -95,28 +95,19 @@ fn timeout_seconds() -> u64 {
 impl Config {
     /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
-        let name = &self.name;
-        http::check_url(&self.url).with_context(|| format!("maxscale `{name}`"))?;
-        ensure!(
-            self.poll_seconds > 0 && self.timeout_seconds > 0,
-            "maxscale `{name}`: `poll_seconds` and `timeout_seconds` are at least 1"
-        );
-        ensure!(
-            self.page_size > 0,
-            "maxscale `{name}`: `page_size` is at least 1"
-        );
+        http::check_url(&self.url)?;
+        ensure!(self.page_size > 0, "`page_size` is at least 1");
         let has_password = self.password_file.is_some() || self.password_env.is_some();
         let has_token = self.token_file.is_some() || self.token_env.is_some();
         ensure!(
             self.user.is_some() == has_password && !(has_password && has_token),
-            "maxscale `{name}`: give `user` and `password_file`, or `token_file` alone"
+            "give `user` and `password_file`, or `token_file` alone"
         );
         self.utc_offset().map(drop)
     }
 
     fn utc_offset(&self) -> Result<Option<UtcOffset>> {
         zone::configured(self.utc_offset.as_deref())
-            .with_context(|| format!("maxscale `{}`", self.name))
     }
 
     fn login(&self) -> Result<Login> {
@@ -151,16 +142,14 @@ pub struct Maxscale {
 impl Maxscale {
     pub fn new(config: &Config) -> Result<Self> {
         config.check()?;
-        let named = || format!("maxscale `{}`", config.name);
         Ok(Self {
             http: Http::new(Settings {
                 url: &config.url,
-                login: config.login().with_context(named)?,
+                login: config.login()?,
                 ca_file: config.ca_file.as_deref(),
                 timeout: Duration::from_secs(config.timeout_seconds),
                 max_body_bytes: MAX_BODY_BYTES,
-            })
-            .with_context(named)?,
+            })?,
             prefix: config.prefix.clone(),
             utc_offset: config.utc_offset()?,
             page_size: config.page_size,
@@ -181,6 +170,7 @@ impl Maxscale {
     }
 
     async fn take(&self) -> Result<(Option<String>, Services, BTreeMap<String, Session>)> {
+        self.http.begin();
         let version = self.version().await?;
         let services = self.http.url(&["v1", "services"], &[("pretty", "false")])?;
         let services = self.http.get(&services).await?;

@@ -126,6 +126,11 @@ fn refused(target: &Target, error: sqlx::Error) -> Error {
         }
     };
     let user = &target.user;
+    let password = target.password.as_ref().map(|held| held.expose_secret());
+    let said = match password {
+        Some(password) if said.contains(password) => "it repeats the password",
+        _ => &said,
+    };
     let advice = if said.contains("not allowed") {
         format!("add {user} to stats_users in its configuration, and reload it")
     } else if said.contains("SSL required") {

@@ -87,26 +87,21 @@ fn timeout_seconds() -> u64 {
 impl Config {
     /// Says what cannot work before anything is started.
     pub fn check(&self) -> Result<()> {
-        let name = &self.name;
         ensure!(
             !self.host.is_empty(),
-            "pgbouncer `{name}`: `host` is a name, an address, or the folder of a Unix socket"
+            "`host` is a name, an address, or the folder of a Unix socket"
         );
         ensure!(
             !self.user.is_empty(),
-            "pgbouncer `{name}`: `user` is one of PgBouncer's stats_users"
-        );
-        ensure!(
-            self.poll_seconds > 0 && self.timeout_seconds > 0,
-            "pgbouncer `{name}`: `poll_seconds` and `timeout_seconds` are at least 1"
+            "`user` is one of PgBouncer's stats_users"
         );
         ensure!(
             !(self.tls == Some(true) && self.is_socket()),
-            "pgbouncer `{name}`: there is no `tls` over a Unix socket; leave it out"
+            "there is no `tls` over a Unix socket; leave it out"
         );
         ensure!(
             self.ca_file.is_none() || self.has_tls(),
-            "pgbouncer `{name}`: `ca_file` is for TLS, which is off; set `tls = true`"
+            "`ca_file` is for TLS, which is off; set `tls = true`"
         );
         self.utc_offset().map(drop)
     }
@@ -125,7 +120,6 @@ impl Config {
 
     fn utc_offset(&self) -> Result<Option<UtcOffset>> {
         zone::configured(self.utc_offset.as_deref())
-            .with_context(|| format!("pgbouncer `{}`", self.name))
     }
 }
 
@@ -146,8 +140,7 @@ impl Pgbouncer {
             "password",
             config.password_file.as_deref(),
             config.password_env.as_deref(),
-        )
-        .with_context(|| format!("pgbouncer `{}`", config.name))?;
+        )?;
         Ok(Self {
             target: Target {
                 host: config.host.clone(),

@@ -2,6 +2,7 @@ use time::macros::datetime;
 
 use super::*;
 use crate::sources::SeenService;
+use crate::sources::poll::in_time;
 use read::Row;
 
 /// As PgBouncer 1.18.0 of Debian answered: a client in a transaction, one that does nothing, the console itself.
@@ -234,7 +235,6 @@ fn a_configuration_says_what_is_wrong_with_it() {
     for (more, word) in [
         ("host = \"\"", "`host`"),
         ("host = \"h\"\nutc_offset = \"CET\"", "`utc_offset`"),
-        ("host = \"h\"\npoll_seconds = 0", "`poll_seconds`"),
         ("host = \"/run\"\ntls = true", "`tls`"),
         (
             "host = \"h\"\ntls = false\nca_file = \"ca.pem\"",
@@ -245,4 +245,25 @@ fn a_configuration_says_what_is_wrong_with_it() {
         let error = format!("{:#}", read(more).unwrap_err());
         assert!(error.contains(word), "{more}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_the_protocol_costs_a_picture_and_nothing_else() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let served = tokio::spawn(async move {
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let _ = peer.read(&mut [0; 1_024]).await.unwrap();
+        // A message that is shorter than its own length.
+        peer.write_all(b"R\0\0\0\x02rest").await.unwrap();
+        peer
+    });
+    let text = format!("name = \"pool\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"stats\"\n");
+    let mut source = Pgbouncer::new(&toml::from_str(&text).unwrap()).unwrap();
+    let taken = in_time(Duration::from_secs(10), source.snapshot()).await;
+    let error = format!("{:#}", taken.unwrap_err());
+    assert!(error.contains("cannot be read"), "{error}");
+    drop(served.await.unwrap());
 }

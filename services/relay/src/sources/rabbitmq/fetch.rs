@@ -76,6 +76,7 @@ impl Reader {
     /// Everything, in an order in which what is read later is no older: connections, queues, bindings, consumers.
     pub async fn lists(&self) -> Result<Lists> {
         let at = Instant::now();
+        self.http.begin();
         let columns = [("columns", CONNECTION_COLUMNS), ("sort", "name")];
         let listed = self.paged(&["api", "connections"], &columns, |row: &ConnectionRow| {
             &row.name

@@ -110,13 +110,7 @@ fn default_answer() -> usize {
 impl Config {
     /// Whether a source can be made of it.
     pub fn check(&self) -> Result<()> {
-        self.check_values()
-            .with_context(|| format!("[[rabbitmq]] `{}`", self.name))
-    }
-
-    fn check_values(&self) -> Result<()> {
         http::check_url(&self.url)?;
-        ensure!(!self.name.is_empty(), "`name` is the service's name");
         ensure!(!self.user.is_empty(), "`user` is who asks the broker");
         ensure!(
             self.password_file.is_some() != self.password_env.is_some(),
@@ -129,10 +123,6 @@ impl Config {
         ensure!(
             !self.exchange.is_empty(),
             "`exchange` is the broker's mqtt.exchange"
-        );
-        ensure!(
-            (1..=3_600).contains(&self.poll_seconds) && (1..=600).contains(&self.timeout_seconds),
-            "`poll_seconds` is from 1 to 3600, `timeout_seconds` from 1 to 600"
         );
         ensure!(
             self.settle_seconds <= 120,
@@ -158,10 +148,8 @@ pub struct RabbitMq {
 
 impl RabbitMq {
     pub fn new(config: &Config) -> Result<Self> {
-        let table = || format!("[[rabbitmq]] `{}`", config.name);
         let env = config.password_env.as_deref();
-        let password = secret::read("password", config.password_file.as_deref(), env)
-            .with_context(table)?
+        let password = secret::read("password", config.password_file.as_deref(), env)?
             .context("there is no password")?;
         let http = Http::new(Settings {
             url: &config.url,
@@ -177,7 +165,7 @@ impl RabbitMq {
         Ok(Self {
             name: config.name.clone(),
             reader: Reader {
-                http: http.with_context(table)?,
+                http: http?,
                 vhost: vhost.clone(),
                 exchange: config.exchange.clone(),
             },
