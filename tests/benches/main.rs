@@ -1,6 +1,6 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, feed, coap or mirror.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, sources, reading, feed, coap or mirror.
 
 mod coap;
 mod coaps;
@@ -10,6 +10,7 @@ mod ingest;
 mod mirror;
 mod reading;
 mod relay;
+mod sources;
 mod system;
 
 use anyhow::Context;
@@ -23,7 +24,9 @@ async fn main() -> anyhow::Result<()> {
         Some(text) => text.parse().context("--seconds takes a whole number")?,
         None => 10,
     };
-    let parts = ["forms", "ingest", "coap", "mirror", "feed", "reading"];
+    let parts = [
+        "forms", "ingest", "sources", "coap", "mirror", "feed", "reading",
+    ];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
     let folder = tempfile::tempdir()?;
@@ -35,6 +38,7 @@ async fn main() -> anyhow::Result<()> {
         match part {
             "forms" => forms::run(&system, seconds).await?,
             "ingest" => ingest::run(&system, seconds).await?,
+            "sources" => sources::run(&system).await?,
             "coap" => coap::run(&system, seconds).await?,
             "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
