@@ -32,6 +32,15 @@ pub fn fit(mut session: ConnectionSession) -> Option<ConnectionSession> {
     for text in texts.into_iter().flatten() {
         cut(text);
     }
+    let times = [
+        &mut facts.connected_at,
+        &mut facts.disconnected_at,
+        &mut facts.idle_since,
+    ];
+    for time in times {
+        // No other can be written down.
+        *time = time.filter(|at| (1..=9_998).contains(&at.year()));
+    }
     if let Some(listed) = &mut facts.subscriptions {
         let all = listed.len();
         bound(listed);
@@ -73,6 +82,7 @@ fn cut(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use rollcall_model::ingest::{ConnectionFacts, ConnectionKind};
+    use time::{Duration, OffsetDateTime};
 
     use super::*;
 
@@ -116,6 +126,17 @@ mod tests {
         let too_long = fit(session("a", 2, 1_001)).unwrap();
         assert_eq!(too_long.facts.subscription_count, Some(2));
         assert_eq!(too_long.facts.subscriptions, Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_unknown() {
+        let mut held = session("a", 0, 1);
+        held.facts.connected_at = Some(OffsetDateTime::UNIX_EPOCH);
+        held.facts.idle_since = Some(OffsetDateTime::UNIX_EPOCH - Duration::days(365 * 3_000));
+        assert!(serde_json::to_string(&held).is_err());
+        let held = fit(held).unwrap();
+        assert!(serde_json::to_string(&held).is_ok());
+        assert_eq!(held.facts.connected_at, Some(OffsetDateTime::UNIX_EPOCH));
     }
 
     #[test]
