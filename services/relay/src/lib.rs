@@ -298,6 +298,15 @@ fn start_lanes(
 /// The sources, before any is asked.
 fn watching(config: &Config, known: &[Watched]) -> Watching {
     let sources = config.sources();
+    for held in known.iter().filter(|held| !held.is_gone) {
+        if !sources.iter().any(|source| source.name() == held.source) {
+            tracing::warn!(
+                service = &*held.name,
+                source = held.source,
+                "nobody watches this service any more: the configuration has its source no longer; its sessions stay as they were"
+            );
+        }
+    }
     let sources = sources.iter().map(SourceConfig::about);
     Watching::new(sources.collect(), config.pagers(), known)
 }
