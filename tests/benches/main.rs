@@ -1,7 +1,8 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, sources, reading, feed, coap or mirror.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, sources, reading, brokers, feed, coap or mirror.
 
+mod brokers;
 mod coap;
 mod coaps;
 mod feed;
@@ -25,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
         None => 10,
     };
     let parts = [
-        "forms", "ingest", "sources", "coap", "mirror", "feed", "reading",
+        "forms", "ingest", "sources", "coap", "mirror", "feed", "brokers", "reading",
     ];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
@@ -42,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
             "coap" => coap::run(&system, seconds).await?,
             "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,
+            "brokers" => brokers::run(&system, seconds).await?,
             _ => reading::run(&system, seconds).await?,
         }
         println!();

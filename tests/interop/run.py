@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+import uuid
 from pathlib import Path
 
 TOOLS = Path(".tools/interop")
@@ -167,6 +169,37 @@ def watch_a_broker():
         run(python("python"), "tests/interop/brokers/run.py", str(system.ready_file))
 
 
+def tell_of_a_broker(ready):
+    """Plays a relay that sees a broker with two clients: until then broker tools are answered 503."""
+    step("a relay tells of a broker")
+    admin = ["cargo", "run", "--quiet", "--locked", "--package", "rollcall-api", "--", "admin", "--json", "relay", "create",
+             "--organization", "demo", "--project", str(ready["project_id"]), "--name", "interop-broker"]
+    made = subprocess.run(admin, env=os.environ | {"ROLLCALL_DATABASE_URL": ready["postgres"]}, text=True, check=True,
+                          stdout=subprocess.PIPE)
+    key = json.loads(made.stdout)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def connected(sequence, client_id, kind):
+        subscription = {"filter": "devices/+/events", "qos": 1}
+        connection = {"source_id": client_id, "client_id": client_id, "kind": kind, "presence": "connected",
+                      "connected_at": now, "subscriptions": [subscription]}
+        return {"id": str(uuid.uuid4()), "service": "rabbit", "sequence": sequence, "at": now, "type": "connected",
+                "connection": connection}
+
+    batch = {
+        "relay": {"version": "interop", "spool": {"events": 0, "bytes": 0}},
+        "services": [{"name": "rabbit", "kind": "broker", "at": now, "watch": {"source": "rabbitmq", "seen": now}}],
+        "events": [connected(1, "my-device-001", "mqtt"), connected(2, "amqp091:127.0.0.1:48702", "amqp")],
+    }
+    authorization = "Basic " + base64.b64encode(f"{key['id']}:{key['secret']}".encode()).decode()
+    headers = {"Authorization": authorization, "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{ready['http']}/v1/ingest", json.dumps(batch).encode(), headers)
+    with urllib.request.urlopen(request) as answer:
+        verdicts = [verdict["status"] for verdict in json.load(answer)["verdicts"]]
+    if verdicts != ["stored", "stored"]:
+        sys.exit(f"interop: the broker's clients were not stored: {verdicts}")
+
+
 def call_every_operation(ready):
     step("schemathesis over the whole document")
     key = f"{ready['api_key']['id']}:{ready['api_key']['secret']}"
@@ -204,6 +237,7 @@ def main():
         run("node", str(TOOLS / "typescript/tests/interop/typescript/roundtrip.js"), ready, PHOTO)
         run(python("python"), "tests/interop/python/roundtrip.py", ready, PHOTO)
         run(python("python"), "tests/interop/relay/end_to_end.py", ready)
+        tell_of_a_broker(system.ready)
         call_every_operation(system.ready)
     step("done")
 

@@ -144,12 +144,13 @@ impl Answer {
         self.json()["result"].clone()
     }
 
-    /// The status and the stable code of an error, in whichever dialect.
+    /// The status and the stable code of an error, in whichever dialect; of brokers' tools, which has no codes, the text.
     pub fn error(&self) -> (u16, String) {
         let json = self.json();
         let code = json["code"]
             .as_str()
-            .or_else(|| json["errors"][0]["code"].as_str());
+            .or_else(|| json["errors"][0]["code"].as_str())
+            .or_else(|| json["error"].as_str());
         (
             self.status.as_u16(),
             code.unwrap_or_else(|| panic!("no error: {}", self.text()))

@@ -4,6 +4,7 @@ use rollcall_api::admin;
 use rollcall_model::ingest::event_id;
 use rollcall_model::{OrgId, ProjectId};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::{Answer, Client, Credential, TestApp};
@@ -79,6 +80,23 @@ impl Relay {
         let mut event = self.happening((service, sequence), what);
         event["connection"] = connection;
         event
+    }
+
+    /// Says that a broker was seen, just now and so many seconds ago; `changed` is what is said of it beyond that.
+    pub async fn sees(&self, service: &str, seconds_ago: i64, changed: &Value) {
+        let now = time::OffsetDateTime::now_utc();
+        let text = |at: time::OffsetDateTime| at.format(&Rfc3339).expect("a time");
+        let seen = text(now - time::Duration::seconds(seconds_ago));
+        let mut watch =
+            json!({ "source": "rabbitmq", "version": "3.10.8", "seen": seen, "knows": ["user"] });
+        for (name, value) in changed.as_object().expect("an object") {
+            watch[name] = value.clone();
+        }
+        let mut batch = self.batch(&[]);
+        batch["services"] =
+            json!([{ "name": service, "kind": "broker", "at": text(now), "watch": watch }]);
+        let answer = self.client.post("/v1/ingest", &batch).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
     /// Events that are missing.

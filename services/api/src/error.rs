@@ -11,6 +11,8 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::surfaces::broker;
+
 /// What went wrong, by meaning. `code` is stable; `message` says what is wrong, where, and what to do.
 #[derive(Debug)]
 pub enum ApiError {
@@ -69,6 +71,8 @@ pub enum Dialect {
     Forms,
     /// JSON:API 1.1 error document.
     JsonApi,
+    /// `{error}` (proxy-and-broker contract, §2.2): brokers' tools.
+    Broker,
     /// `{code, message, request_id}`: operations.
     Plain,
 }
@@ -136,6 +140,14 @@ pub struct JsonApiSource {
     pub pointer: Option<String>,
 }
 
+/// An error as brokers' tools know it.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "error": "broker not available" }))]
+pub struct BrokerError {
+    /// What is wrong.
+    pub error: String,
+}
+
 /// An error outside the surfaces.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({
@@ -158,7 +170,9 @@ impl Dialect {
             path.strip_prefix(prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if under("/api/v1") {
+        if broker::part(path).is_some() {
+            Self::Broker
+        } else if under("/api/v1") {
             Self::Forms
         } else if under("/v1") {
             Self::JsonApi
@@ -307,6 +321,12 @@ impl ApiError {
                     detail: message,
                     source: source.map(Source::json),
                 }],
+            }),
+            Dialect::Broker => style.json(&BrokerError {
+                error: match self {
+                    Self::MethodNotAllowed { .. } => "method not allowed".to_owned(),
+                    _ => message,
+                },
             }),
             Dialect::Plain => style.json(&PlainError {
                 code,

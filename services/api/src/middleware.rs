@@ -27,6 +27,7 @@ use tracing_actix_web::{DefaultRootSpanBuilder, RootSpanBuilder};
 
 use crate::App;
 use crate::error::{ApiError, Dialect, Problem, Style};
+use crate::surfaces::broker;
 use crate::surfaces::resources::media;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -248,6 +249,7 @@ pub async fn spell<B: MessageBody + 'static>(
     let spelled = singular.as_deref().unwrap_or(path);
     let trimmed = match spelled.trim_end_matches('/') {
         "" => "/",
+        _ if !broker::may_trim(spelled) => spelled,
         trimmed => trimmed,
     };
     if trimmed != path {
@@ -278,7 +280,13 @@ pub async fn decode<B: MessageBody + 'static>(
         let message = format!("the {what} is not UTF-8 from byte {at} on, once decoded");
         Some(ApiError::invalid("utf8_broken", message))
     };
-    let broken = broken("path", req.path()).or_else(|| broken("query string", req.query_string()));
+    let no_name = || {
+        let missing = broker::missing(req.path())?;
+        Some(ApiError::not_found("name_broken", missing))
+    };
+    // A name that cannot be decoded names nothing there (proxy-and-broker contract, §2.2).
+    let of_path = broken("path", req.path()).map(|error| no_name().unwrap_or(error));
+    let broken = of_path.or_else(|| broken("query string", req.query_string()));
     match broken {
         Some(error) => Ok(req.error_response(error)),
         None => Ok(next.call(req).await?.map_into_boxed_body()),
@@ -372,6 +380,7 @@ fn surface(path: &str) -> &'static str {
     match Dialect::of(path) {
         Dialect::Forms => "forms",
         Dialect::JsonApi => "resources",
+        Dialect::Broker => "broker",
         Dialect::Plain => "operations",
     }
 }

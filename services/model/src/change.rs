@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Attachment, EventType, Facts, Kind, OrgId, Point, PointName, Points, ProjectId, Report,
-    Session, SessionId,
+    ServiceKind, Session, SessionId,
 };
 
 /// One thing that a source reports of one session.
@@ -121,7 +121,11 @@ pub enum Rejection {
 impl SessionChange {
     /// The session that the change is about.
     pub fn session_id(&self) -> SessionId {
-        SessionId::of(self.org, &self.service, &self.source_id)
+        let id = match self.kind.service() {
+            ServiceKind::Form | ServiceKind::Pager => SessionId::of,
+            ServiceKind::Broker | ServiceKind::Proxy => SessionId::exactly,
+        };
+        id(self.org, &self.service, &self.source_id)
     }
 
     /// The save time that the source named, by which a late repeat is looked up in the session's history.

@@ -65,11 +65,16 @@ impl SessionId {
     /// The id of the session that `service` of `org` knows as `source_id`, compared without regard to case
     /// (forms-http contract, decision M5).
     pub fn of(org: OrgId, service: &str, source_id: &str) -> Self {
+        Self::exactly(org, service, &source_id.to_lowercase())
+    }
+
+    /// The same where names that differ by case are two: brokers' clients `A` and `a`.
+    pub fn exactly(org: OrgId, service: &str, source_id: &str) -> Self {
         let mut hash = Context::new(&SHA256);
         hash.update(org.0.as_bytes());
         hash.update(&(service.len() as u64).to_be_bytes());
         hash.update(service.as_bytes());
-        hash.update(source_id.to_lowercase().as_bytes());
+        hash.update(source_id.as_bytes());
         let digest = hash.finish();
         let (head, _) = digest
             .as_ref()
@@ -213,6 +218,7 @@ mod tests {
         let id = SessionId::of(org, "forms-1", "ABC");
         assert_eq!(id, SessionId::of(org, "forms-1", "abc"));
         assert_ne!(id, SessionId::of(org, "forms-1a", "bc"));
+        assert_ne!(id, SessionId::exactly(org, "forms-1", "ABC"));
         assert_ne!(
             id,
             SessionId::of(OrgId(Uuid::from_u128(8)), "forms-1", "abc")

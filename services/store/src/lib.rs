@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 pub mod attachments;
+pub mod brokers;
 pub mod changes;
 pub mod commands;
 mod db;

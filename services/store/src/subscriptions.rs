@@ -1,7 +1,7 @@
 //! Who wants what of brokers' messages: a row for every subscription of a session that a broker has.
 
-use rollcall_model::Session;
 use rollcall_model::ingest::{Presence, Subscription};
+use rollcall_model::{ServiceKind, Session};
 use uuid::Uuid;
 
 use crate::TenantConn;
@@ -36,10 +36,12 @@ pub(crate) async fn write<'a>(
 
 /// What rows a session has: nothing where no broker has it.
 fn listed(session: Option<&Session>) -> Option<(bool, &str, &[Subscription])> {
-    let facts = &session?.connection.as_ref()?.facts;
+    let session = session?;
+    let facts = &session.connection.as_ref()?.facts;
     let subscriptions = facts.subscriptions.as_deref()?;
     let client_id = facts.client_id.as_deref()?;
-    let is_there = facts.presence != Presence::Gone && !subscriptions.is_empty();
+    let is_of_broker = session.kind.service() == ServiceKind::Broker;
+    let is_there = is_of_broker && facts.presence != Presence::Gone && !subscriptions.is_empty();
     is_there.then_some((
         facts.presence == Presence::Connected,
         client_id,

@@ -1,5 +1,6 @@
 //! The api's surfaces, one module each.
 
+mod broker;
 mod commands;
 mod credentials;
 mod feed;

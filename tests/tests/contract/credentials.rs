@@ -29,6 +29,8 @@ struct Names {
     attachment: String,
     relay: String,
     command: String,
+    /// A client of a broker, and what it subscribes to.
+    client: String,
 }
 
 impl Names {
@@ -41,6 +43,7 @@ impl Names {
             attachment: "00000000-0000-7000-8000-000000000000".into(),
             relay: "00000000-0000-7000-8000-000000000000".into(),
             command: "00000000-0000-7000-8000-000000000000".into(),
+            client: "device-00000000-0000-7000-8000-000000000000".into(),
         }
     }
 }
@@ -56,6 +59,8 @@ async fn call(client: &Client, names: &Names, path: &str, method: &str) -> Answe
         .replace("{attachment_id}", &names.attachment)
         .replace("{relay_id}", &names.relay)
         .replace("{command_id}", &names.command)
+        .replace("{client_id}", &names.client)
+        .replace("{filter}", &names.client)
         .replace("{event_id}", &format!("{}.1", names.session));
     assert!(
         !path.contains('{'),
@@ -92,9 +97,24 @@ fn new_session() -> serde_json::Value {
     serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } })
 }
 
+/// What says that a request has no credential, and that its key has too little: by its code, or where there are no codes by
+/// its beginning.
+fn check_refused(answer: &Answer, (status, code, text): (u16, &str, &str), at: &str) {
+    let (found, said) = answer.error();
+    assert_eq!(found, status, "{at}");
+    assert!(said == code || said.starts_with(text), "{at}: {said}");
+}
+
 fn check_dialect(path: &str, answer: &Answer) {
     let json = answer.json();
-    if path.starts_with("/api/v1") {
+    if is_brokers(path) {
+        assert_eq!(
+            json.as_object().expect("an object").len(),
+            1,
+            "{path}: {json}"
+        );
+        assert!(json["error"].is_string(), "{path}: {json}");
+    } else if path.starts_with("/api/v1") {
         assert!(
             json["status"].is_string() && json["message"].is_string(),
             "{path}: {json}"
@@ -102,6 +122,14 @@ fn check_dialect(path: &str, answer: &Answer) {
     } else {
         assert!(json["errors"][0]["detail"].is_string(), "{path}: {json}");
     }
+}
+
+/// Whether a path is for brokers' tools.
+fn is_brokers(path: &str) -> bool {
+    let parts = ["sessions", "subscriptions", "stats", "overview", "cluster"];
+    let is_part = |rest: &str| parts.iter().any(|part| rest.starts_with(part));
+    path.strip_prefix("/api/v1/")
+        .is_some_and(|rest| is_part(rest) || rest.contains("/broker/"))
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -117,7 +145,11 @@ async fn without_a_credential_every_operation_but_the_open_ones_answers_401(pool
             open.push(name);
             continue;
         }
-        assert_eq!(answer.error(), (401, "credential_missing".into()), "{name}");
+        check_refused(
+            &answer,
+            (401, "credential_missing", "send an API key"),
+            &name,
+        );
         assert!(
             answer
                 .header("www-authenticate")
@@ -147,7 +179,11 @@ async fn a_key_with_too_little_gets_403(pool: PgPool) {
             any_key.push(name);
             continue;
         }
-        assert_eq!(answer.error(), (403, "permission_missing".into()), "{name}");
+        check_refused(
+            &answer,
+            (403, "permission_missing", "this key lacks the permission"),
+            &name,
+        );
         check_dialect(&path, &answer);
         let other = if method == "GET" {
             &writer
@@ -172,11 +208,16 @@ async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
     let path = format!("/api/v1/projects/{project}/sessions");
     client.post_multipart(&path, form).await.result();
     relay.verdicts(&[relay.gap(("desk", 1), "lost")]).await;
+    let device = format!("device-{}", relay.id);
+    let subscribed = serde_json::json!({ "subscriptions": [{ "filter": device, "qos": 1 }] });
+    let connected = relay.connection(("rabbit", 1), "connected", &device, &subscribed);
+    assert_eq!(relay.verdicts(&[connected]).await, ["stored"]);
+    relay.sees("rabbit", 0, &serde_json::json!({})).await;
     let given = client
         .post("/v1/services/desk/sessions", &new_session())
         .await;
     let command = given.json()["data"]["id"].as_str().map(str::to_owned);
-    let session = &client.get("/v1/sessions").await.json()["data"][0];
+    let session = &client.get("/v1/sessions?filter[kind]=form").await.json()["data"][0];
     let text = |pointer: &str| {
         session
             .pointer(pointer)
@@ -192,6 +233,7 @@ async fn existing(client: &Client, project: ProjectId, relay: &Relay) -> Names {
         attachment: text("/relationships/attachments/data/0/id"),
         relay: relay.id.to_string(),
         command: command.expect("a command"),
+        client: device,
     }
 }
 
@@ -206,6 +248,9 @@ async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
     let strange = existing(&app.stranger, app.strange_project, &relay).await;
     let never = Names::of_nothing(ProjectId::new(999_999).expect("positive"));
     let other_project = app.second_project().await;
+    // Who has no broker is told so, whatever is asked.
+    let third = app.relay_of(app.org, other_project, "third").await;
+    third.sees("third", 0, &serde_json::json!({})).await;
     let bound = app.client(Some(other_project), &[Permission::Admin]).await;
     let mut seen = 0;
     for (path, method, operation) in operations() {
@@ -222,7 +267,10 @@ async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
         ] {
             let theirs = call(client, names, &path, &method).await;
             let nobodys = call(client, &never, &path, &method).await;
-            assert_eq!(theirs.status, StatusCode::NOT_FOUND, "{name}");
+            // A filter that nobody subscribes to is one that has no clients.
+            if path != "/api/v1/subscriptions/{filter}/clients" {
+                assert_eq!(theirs.status, StatusCode::NOT_FOUND, "{name}");
+            }
             assert_eq!(faceless(&theirs), faceless(&nobodys), "{name}");
         }
         if method == "GET" && !path.contains("{event_id}") {
@@ -232,6 +280,8 @@ async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
                 StatusCode::OK,
                 "{name} shows nothing to its owner either"
             );
+            let is_empty = mine.text().ends_with(r#""clients":[]}"#);
+            assert!(!is_empty, "{name} shows nothing to its owner either");
         }
     }
     assert!(seen > 20);
@@ -240,7 +290,7 @@ async fn what_belongs_to_someone_else_is_what_never_was(pool: PgPool) {
 /// An answer without what differs from request to request.
 fn faceless(answer: &Answer) -> (StatusCode, Vec<(String, String)>, serde_json::Value) {
     // Whether the connection closes depends on how much of an unread body had arrived.
-    let told = |name: &str| !["connection", "date", "x-request-id"].contains(&name);
+    let told = |name: &str| !["age", "connection", "date", "x-request-id"].contains(&name);
     let headers = answer
         .headers
         .iter()
@@ -255,9 +305,10 @@ fn faceless(answer: &Answer) -> (StatusCode, Vec<(String, String)>, serde_json::
         .collect();
     headers.sort();
     let mut body = answer.json();
-    body.as_object_mut()
-        .expect("an object")
-        .remove("request_id");
+    let members = body.as_object_mut().expect("an object");
+    members.remove("request_id");
+    // What was asked for.
+    members.remove("filter");
     if let Some(error) = body.pointer_mut("/errors/0") {
         error.as_object_mut().expect("an object").remove("id");
     }

@@ -11,7 +11,7 @@ use crate::openapi::operations;
 
 /// What a client learns from an answer's head, without what differs from request to request.
 fn head(answer: &Answer) -> (StatusCode, Vec<(String, String)>) {
-    let told = |name: &str| !["date", "x-request-id", "connection"].contains(&name);
+    let told = |name: &str| !["age", "date", "x-request-id", "connection"].contains(&name);
     let headers = answer
         .headers
         .iter()
@@ -30,7 +30,7 @@ fn head(answer: &Answer) -> (StatusCode, Vec<(String, String)>) {
 
 /// A path filled with names of things that are there.
 async fn filled(app: &TestApp, path: &str) -> String {
-    let session = &app.admin.get("/v1/sessions").await.json()["data"][0];
+    let session = &app.admin.get("/v1/sessions?filter[kind]=form").await.json()["data"][0];
     let text = |pointer: &str| {
         session
             .pointer(pointer)
@@ -51,6 +51,8 @@ async fn filled(app: &TestApp, path: &str) -> String {
         .replace("{event_id}", &format!("{}.1", text("/id")))
         .replace("{relay_id}", &first(app, "/v1/relays").await)
         .replace("{command_id}", &first(app, "/v1/commands").await)
+        .replace("{client_id}", "device")
+        .replace("{filter}", "a%2F%2B")
 }
 
 async fn first(app: &TestApp, list: &str) -> String {
@@ -63,6 +65,10 @@ async fn start(pool: PgPool) -> TestApp {
     let app = TestApp::start(pool).await;
     let relay = app.relay("front").await;
     relay.verdicts(&[relay.gap(("desk", 1), "lost")]).await;
+    let subscribed = serde_json::json!({ "subscriptions": [{ "filter": "a/+", "qos": 1 }] });
+    let device = relay.connection(("rabbit", 1), "connected", "device", &subscribed);
+    assert_eq!(relay.verdicts(&[device]).await, ["stored"]);
+    relay.sees("rabbit", 0, &serde_json::json!({})).await;
     let guest =
         serde_json::json!({ "data": { "type": "sessions", "attributes": { "number": 12 } } });
     let given = app.admin.post("/v1/services/desk/sessions", &guest).await;

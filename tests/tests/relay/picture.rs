@@ -368,7 +368,8 @@ async fn stored(app: &TestApp, service: &str) -> BTreeMap<String, Vec<Step>> {
     let sessions = list(&app.reader, &path).await;
     let mut stored = BTreeMap::new();
     for session in sessions {
-        let path = format!("/v1/sessions/{}/events", session["id"].as_str().unwrap());
+        let id = session["id"].as_str().expect("an id");
+        let path = format!("/v1/sessions/{id}/events");
         let events = list(&app.reader, &path).await;
         let mut is_there = false;
         let steps = events.iter().map(|event| {

@@ -11,7 +11,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBui
 use utoipa::{Modify, OpenApi as _};
 use utoipa_actix_web::AppExt;
 
-use crate::error::{Dialect, FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError};
+use crate::error::{
+    BrokerError, Dialect, FormsError, JsonApiError, JsonApiErrors, JsonApiSource, PlainError,
+};
 use crate::surfaces;
 use crate::surfaces::resources::{
     BrokerSessionAttributes, FormAttributes, PagerAttributes, ProxySessionAttributes,
@@ -48,11 +50,12 @@ pub(crate) fn base() -> OpenApi {
             license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
         ),
         servers((url = "/", description = "The server that this document comes from.")),
-        components(schemas(FormsError, FormAttributes, PagerAttributes, BrokerSessionAttributes, ProxySessionAttributes, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
+        components(schemas(BrokerError, FormsError, FormAttributes, PagerAttributes, BrokerSessionAttributes, ProxySessionAttributes, JsonApiError, JsonApiErrors, JsonApiSource, PlainError)),
         modifiers(&Security),
         tags(
             (name = "resources", description = "Every kind of session, its service, its files and its history, as JSON:API; and the feed."),
             (name = "forms", description = "Sessions that field devices post as forms, with their attachments."),
+            (name = "broker", description = "Clients' sessions on message brokers, as broker tools read them."),
             (name = "ingest", description = "Events that relays forward."),
             (name = "credentials", description = "Tokens, and the keys to check them with."),
             (name = "operations", description = "Health, readiness and metrics."),
@@ -125,6 +128,7 @@ fn add_common_errors(document: &mut OpenApi) {
         let schema = match Dialect::of(path) {
             Dialect::Forms => "FormsError",
             Dialect::JsonApi => "JsonApiErrors",
+            Dialect::Broker => "BrokerError",
             Dialect::Plain => "PlainError",
         };
         for operation in operations_mut(item) {
@@ -194,11 +198,11 @@ impl Paths {
         let given: Vec<&str> = path.split('/').collect();
         let fits = |pattern: &[String]| {
             let parameter = |segment: &str| segment.starts_with('{');
+            let is_named = |given: &str| !given.is_empty();
             pattern.len() == given.len()
-                && pattern
-                    .iter()
-                    .zip(&given)
-                    .all(|(pattern, given)| parameter(pattern) || pattern == given)
+                && pattern.iter().zip(&given).all(|(pattern, given)| {
+                    (parameter(pattern) && is_named(given)) || pattern == given
+                })
         };
         self.methods
             .iter()

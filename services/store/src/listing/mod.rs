@@ -1,4 +1,5 @@
-//! Listings that a client narrows, sorts and pages: the one place where SQL is put together at run time.
+//! Listings that a client narrows, sorts and pages: with [`crate::brokers`], which takes its conditions from here, the one
+//! place where SQL is put together at run time.
 //!
 //! Invariant: only names of [`Column`]s, which are constants of this crate, become SQL text; every value is bound.
 
@@ -116,7 +117,7 @@ impl Condition {
         Self::Compare(column, Comparison::Equal, value)
     }
 
-    fn push(&self, sql: &mut QueryBuilder<Postgres>) {
+    pub(crate) fn push(&self, sql: &mut QueryBuilder<Postgres>) {
         match self {
             Self::Compare(column, comparison, value) => {
                 sql.push(column.sql);

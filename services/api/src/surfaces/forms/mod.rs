@@ -16,44 +16,42 @@ mod update;
 mod wire;
 
 use ::time::OffsetDateTime;
-use actix_web::middleware::from_fn;
 use rollcall_model::{Kind, Op, ProjectId, SessionChange, SessionId, forms_service};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tracing::Span;
 use tracing::field::display;
-use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::App;
-use crate::auth::{self, Principal};
+use crate::auth::Principal;
 use crate::error::ApiError;
 use rollcall_store::projects;
 
-pub(super) fn routes(cfg: &mut ServiceConfig) {
+/// What needs no credential.
+pub(super) fn open_routes(cfg: &mut ServiceConfig) {
     cfg.service(time::show_time);
-    cfg.service(
-        scope::scope("/api/v1")
-            .wrap(from_fn(auth::authenticate))
-            .service(create::create_session)
-            .service(list::list_sessions)
-            .service(update::update_sessions)
-            .service(batch::apply_batch)
-            .service(show::show_session)
-            .service(update::update_session)
-            .service(delete::delete_session)
-            .service(revisions::list_revisions)
-            .service(attachments::get_attachment)
-            .service(attachments::put_attachment)
-            .service(attachments::delete_attachment),
-    );
+}
+
+pub(super) fn routes(cfg: &mut ServiceConfig) {
+    cfg.service(create::create_session)
+        .service(list::list_sessions)
+        .service(update::update_sessions)
+        .service(batch::apply_batch)
+        .service(show::show_session)
+        .service(update::update_session)
+        .service(delete::delete_session)
+        .service(revisions::list_revisions)
+        .service(attachments::get_attachment)
+        .service(attachments::put_attachment)
+        .service(attachments::delete_attachment);
 }
 
 /// A project in a path.
 #[derive(Deserialize)]
 pub struct ProjectPath {
     #[serde(deserialize_with = "project_number")]
-    project_id: ProjectId,
+    pub project_id: ProjectId,
 }
 
 /// A session in a path.
@@ -71,7 +69,7 @@ fn project_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProjectI
 }
 
 /// The project of a path, where the principal reaches it; whether it exists is still to be seen.
-fn in_reach(who: &Principal, project: ProjectId) -> Result<ProjectId, ApiError> {
+pub fn in_reach(who: &Principal, project: ProjectId) -> Result<ProjectId, ApiError> {
     Span::current().record("project_id", display(project));
     if who.reaches(project) {
         Ok(project)
@@ -93,7 +91,8 @@ async fn existing(app: &App, who: &Principal, project: ProjectId) -> Result<Proj
     }
 }
 
-fn no_project() -> ApiError {
+/// The error for a project that is not there.
+pub fn no_project() -> ApiError {
     ApiError::not_found(
         "project_not_found",
         "there is no such project in this key's reach",
