@@ -55,7 +55,7 @@ interop: setup ## Talk CoAP with others, and check the OpenAPI document as other
 	cargo build --quiet --locked --package rollcall-dev
 	python3 tests/interop/run.py
 
-bench: setup ## Measure forms, ingest, CoAP, mirrors, the feed, brokers and reading, most against a baseline beside them (ARGS='-- feed'; release build)
+bench: setup ## Measure forms, ingest, sources, CoAP, mirrors, the feed, brokers and reading, most against a baseline beside them (ARGS='-- feed'; release build)
 	cargo build --locked --release --package rollcall-dev --package rollcall-api --package rollcall-relay
 	cargo bench --locked --package rollcall-tests --bench main $(ARGS)
 

@@ -97,7 +97,7 @@ fn batch(spool: Uuid, sequence: &mut u64) -> Vec<u8> {
 }
 
 /// The secret of a new relay's key.
-fn secret(system: &System, name: &str) -> anyhow::Result<String> {
+pub fn secret(system: &System, name: &str) -> anyhow::Result<String> {
     let key = system.relay_key(name)?;
     let (_, secret) = key.split_once(':').context("a key has a secret")?;
     Ok(secret.to_owned())

@@ -1,6 +1,6 @@
 //! `make bench`: what Rollcall does in a second; all but ingest against a baseline in the same run. Prints figures, asserts none.
 //!
-//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, reading, brokers, feed, coap or mirror.
+//! `make bench ARGS='-- forms --seconds 5'` runs a part: forms, ingest, sources, reading, brokers, feed, coap or mirror.
 
 mod brokers;
 mod coap;
@@ -11,6 +11,7 @@ mod ingest;
 mod mirror;
 mod reading;
 mod relay;
+mod sources;
 mod system;
 
 use anyhow::Context;
@@ -25,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
         None => 10,
     };
     let parts = [
-        "forms", "ingest", "coap", "mirror", "feed", "brokers", "reading",
+        "forms", "ingest", "sources", "coap", "mirror", "feed", "brokers", "reading",
     ];
     let is_named = |part: &str| args.iter().any(|arg| arg == part);
     let has_names = parts.into_iter().any(is_named);
@@ -38,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
         match part {
             "forms" => forms::run(&system, seconds).await?,
             "ingest" => ingest::run(&system, seconds).await?,
+            "sources" => sources::run(&system).await?,
             "coap" => coap::run(&system, seconds).await?,
             "mirror" => mirror::run(&system, seconds).await?,
             "feed" => feed::run(&system).await?,

@@ -53,6 +53,19 @@ impl Relay {
         Ok(relay)
     }
 
+    /// One that watches a RabbitMQ; it does not run yet.
+    pub fn watching(system: &System, url: &str, poll_seconds: u64) -> anyhow::Result<Self> {
+        let relay = Self::new(system)?;
+        let password = relay.folder.join("password");
+        std::fs::write(&password, "watcher")?;
+        let name = relay.folder.file_name().context("a folder has a name")?;
+        relay.configure(&format!(
+            "[[rabbitmq]]\nname = {name:?}\nurl = {url:?}\nuser = \"watcher\"\npassword_file = {password:?}\n\
+             poll_seconds = {poll_seconds}\n"
+        ))?;
+        Ok(relay)
+    }
+
     fn new(system: &System) -> anyhow::Result<Self> {
         let name = format!("bench-{}", std::process::id() as u64 + unique());
         let folder = system.folder.join(&name);
@@ -124,10 +137,14 @@ impl Relay {
         }
     }
 
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let url = format!("http://{}/metrics", self.monitor);
+        Ok(reqwest::get(url).await?.text().await?)
+    }
+
     /// Events that it has written to its spool since it was started.
     pub async fn events(&self) -> anyhow::Result<f64> {
-        let url = format!("http://{}/metrics", self.monitor);
-        let text = reqwest::get(url).await?.text().await?;
+        let text = self.metrics().await?;
         let mut lines = text.lines();
         let line = lines.find_map(|line| line.strip_prefix("rollcall_relay_events_total "));
         Ok(line.context("it counts events")?.parse()?)

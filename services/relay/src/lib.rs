@@ -29,7 +29,7 @@ use rollcall_coap::driver::{self, Driver};
 use rollcall_coap::dtls;
 use rollcall_pager::Transmitter;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
@@ -151,8 +151,8 @@ impl Relay {
             metrics: shared.metrics,
         };
         let writer = start_writer(writer)?;
-        for poller in pollers {
-            tasks.spawn(poller.run());
+        if !pollers.is_empty() {
+            tasks.spawn(ask(pollers)?);
         }
         Ok(Self {
             transmitters,
@@ -208,6 +208,31 @@ fn start_writer(writer: Writer) -> Result<JoinHandle<()>> {
         .name("spool".to_owned())
         .spawn(move || writer.run())
         .context("start the spool's thread")
+}
+
+/// Starts to ask the sources, until what is returned is dropped. One thread does it: the allocator keeps for each thread what it
+/// once needed, and pictures are large.
+fn ask(pollers: Vec<Poller>) -> Result<impl Future<Output = ()> + Send> {
+    let (mut held, dropped) = oneshot::channel::<()>();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("set up the sources' loops")?;
+    let work = async move {
+        let mut asked = JoinSet::new();
+        for poller in pollers {
+            asked.spawn(poller.run());
+        }
+        tokio::select! {
+            _ = dropped => {}
+            Some(_) = asked.join_next() => {}
+        }
+    };
+    let thread = std::thread::Builder::new().name("sources".to_owned());
+    thread
+        .spawn(move || runtime.block_on(work))
+        .context("start the sources' thread")?;
+    Ok(async move { held.closed().await })
 }
 
 /// What parts of a relay share.
@@ -273,6 +298,15 @@ fn start_lanes(
 /// The sources, before any is asked.
 fn watching(config: &Config, known: &[Watched]) -> Watching {
     let sources = config.sources();
+    for held in known.iter().filter(|held| !held.is_gone) {
+        if !sources.iter().any(|source| source.name() == held.source) {
+            tracing::warn!(
+                service = &*held.name,
+                source = held.source,
+                "nobody watches this service any more: the configuration has its source no longer; its sessions stay as they were"
+            );
+        }
+    }
     let sources = sources.iter().map(SourceConfig::about);
     Watching::new(sources.collect(), config.pagers(), known)
 }

@@ -207,6 +207,8 @@ data_dir = "{folder}/spool"
 url = "{ready['http']}"
 [monitor]
 listen = "127.0.0.1:0"
+[watch]
+moving_seconds = 1
 [[pgbouncer]]
 name = "pool"
 host = "127.0.0.1"

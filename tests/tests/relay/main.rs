@@ -12,6 +12,7 @@ mod loss;
 mod maxscale;
 mod mirror;
 mod pages;
+mod picture;
 mod rubbish;
 mod secure;
 mod sources;

@@ -102,6 +102,62 @@ async fn clients_come_and_go_and_stay_while_their_proxy_is_away(pool: PgPool) {
     assert!(words.contains("2 sessions on 3 services"), "{words}");
 }
 
+/// A service's attributes, once they are right.
+async fn service(app: &TestApp, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+    let look = async || {
+        let answer = app.reader.get(&format!("/v1/services/{SERVICE}")).await;
+        let attributes =
+            (answer.status == 200).then(|| answer.json()["data"]["attributes"].clone());
+        attributes.filter(&is_right)
+    };
+    eventually(what, look).await
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_cloud_shows_how_a_source_is_and_what_it_knows(pool: PgPool) {
+    let app = TestApp::start(pool).await;
+    let standin = MaxScale::start(Version::ALL[0], vec![client(1), client(2)]).await;
+    let mut edge = watching(&app, &standin).await;
+    edge.start(Some(&app.url)).await;
+    let fine = service(&app, "the source is seen", |held| {
+        held["source"]["seen"].is_string()
+    })
+    .await;
+    assert_eq!(fine["source"]["kind"], "maxscale", "{fine}");
+    let knows: Vec<&str> = fine["source"]["knows"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let mut declared = rollcall_relay::sources::maxscale::KNOWS.to_vec();
+    declared.sort_unstable();
+    assert_eq!(knows, declared);
+    assert!(fine.get("unreachable_since").is_none(), "{fine}");
+    let path = format!("/v1/sessions?filter[service]={SERVICE}&filter[active]=true");
+    eventually("two are there", async || {
+        (list(&app.reader, &path).await.len() == 2).then_some(())
+    })
+    .await;
+    let password = std::mem::replace(&mut standin.inside().authorization, "other".to_owned());
+    let cut = service(&app, "unreachable", |held| {
+        held["unreachable_since"].is_string()
+    })
+    .await;
+    let trouble = cut["source"]["trouble"].as_str().expect("why");
+    assert!(trouble.contains("401"), "{cut}");
+    assert!(cut["source"]["seen"].as_str() >= fine["source"]["seen"].as_str());
+    assert_eq!(list(&app.reader, &path).await.len(), 2, "nobody is gone");
+    assert_eq!(told(&app).await, ["connected", "connected"]);
+    standin.inside().authorization = password;
+    let back = service(&app, "reachable again", |held| {
+        held.get("unreachable_since").is_none()
+    })
+    .await;
+    assert_eq!(back["source"]["trouble"], fine["source"]["trouble"]);
+    assert_eq!(told(&app).await.len(), 2);
+}
+
 #[sqlx::test(migrations = "../migrations")]
 async fn a_check_says_what_can_be_reached_and_what_cannot(pool: PgPool) {
     let app = TestApp::start(pool).await;
@@ -113,18 +169,24 @@ async fn a_check_says_what_can_be_reached_and_what_cannot(pool: PgPool) {
         let output = tokio::task::spawn_blocking(move || command.output()).await;
         let output = output.unwrap().unwrap();
         (
-            output.status.success(),
+            output.status.code(),
             String::from_utf8(output.stdout).unwrap(),
         )
     };
-    let (is_fine, words) = check(&edge).await;
-    assert!(is_fine, "{words}");
+    let (code, words) = check(&edge).await;
+    assert_eq!(code, Some(0), "{words}");
+    assert!(
+        words.starts_with("ok      sql: maxscale at http"),
+        "{words}"
+    );
+    assert!(!words.contains("FAILED"), "{words}");
     assert!(words.contains(&format!("1 on {SERVICE}")), "{words}");
     assert!(words.contains("it takes the relay's key"), "{words}");
     standin.inside().authorization = "other".to_owned();
     edge.key = format!("{}:wrong", edge.key_id);
-    let (is_fine, words) = check(&edge).await;
-    assert!(!is_fine);
+    let (code, words) = check(&edge).await;
+    assert_eq!(code, Some(1), "{words}");
+    assert!(words.contains("401"), "{words}");
     assert_eq!(words.matches("FAILED").count(), 2, "{words}");
     assert!(words.contains("the key is not accepted"), "{words}");
     assert!(!words.contains("mariadb"), "{words}");

@@ -139,6 +139,7 @@ fn cut_name(name: &mut Option<String>) {
 #[cfg(test)]
 mod tests {
     use ::time::macros::datetime;
+    use ::time::{Duration, OffsetDateTime};
     use rollcall_model::ingest::{
         Backend, ConnectionFacts, ConnectionKind, Happening, IngestEvent,
     };
@@ -185,6 +186,17 @@ mod tests {
         let too_long = fit(session("a", 2, 1_001)).unwrap();
         assert_eq!(too_long.facts.subscription_count, Some(2));
         assert_eq!(too_long.facts.subscriptions, Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_unknown() {
+        let mut held = session("a", 0, 1);
+        held.facts.connected_at = Some(OffsetDateTime::UNIX_EPOCH);
+        held.facts.idle_since = Some(OffsetDateTime::UNIX_EPOCH - Duration::days(365 * 3_000));
+        assert!(serde_json::to_string(&held).is_err());
+        let held = fit(held).unwrap();
+        assert!(serde_json::to_string(&held).is_ok());
+        assert_eq!(held.facts.connected_at, Some(OffsetDateTime::UNIX_EPOCH));
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Told {
     presence: Presence,
     connected_at: Option<OffsetDateTime>,
     idle_since: Option<OffsetDateTime>,
-    /// Digests of what waits, of its subscriptions where they are known, and of all else.
-    counts: u64,
+    /// Digests of what waits and who works for it, of its subscriptions where they are known, and of all else.
+    moving: u64,
     subscriptions: Option<u64>,
     facts: u64,
     /// Unknown of what was told before the relay started.
@@ -187,6 +187,8 @@ impl Told {
     fn of(session: &mut ConnectionSession, at: Option<OffsetDateTime>) -> Self {
         let facts = &mut session.facts;
         let counts = (facts.inflight.take(), facts.queue_depth.take());
+        // In a pool each transaction has another.
+        let backends = facts.backends.take();
         let idle_since = facts.idle_since.take();
         let (subscriptions, count) = (facts.subscriptions.take(), facts.subscription_count.take());
         let listed = subscriptions.as_ref().map(Vec::len);
@@ -195,13 +197,14 @@ impl Told {
         let digest_of_list = subscriptions.as_ref().map(digest);
         let facts = &mut session.facts;
         (facts.subscriptions, facts.subscription_count) = (subscriptions, count);
+        let digest_of_moving = digest(&(counts, &backends));
         (facts.inflight, facts.queue_depth) = counts;
-        facts.idle_since = idle_since;
+        (facts.idle_since, facts.backends) = (idle_since, backends);
         Self {
             presence: facts.presence,
             connected_at: facts.connected_at,
             idle_since,
-            counts: digest(&counts),
+            moving: digest_of_moving,
             subscriptions: digest_of_list,
             facts: digest_of_facts,
             at,
@@ -215,7 +218,7 @@ impl Told {
         if is_other || at.again.is_some_and(is_lost) {
             return false;
         }
-        let has_moved = self.counts != now.counts || self.is_idle_otherwise(now, at.every);
+        let has_moved = self.moving != now.moving || self.is_idle_otherwise(now, at.every);
         let is_early = self.at.is_some_and(|told| at.now - told < at.every);
         !has_moved || is_early
     }

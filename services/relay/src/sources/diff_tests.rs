@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rollcall_model::ServiceKind;
-use rollcall_model::ingest::{ConnectionFacts, Subscription};
+use rollcall_model::ingest::{Backend, ConnectionFacts, Subscription};
 use time::macros::datetime;
 
 use super::*;
@@ -188,6 +188,30 @@ fn what_moves_all_the_time_is_told_seldom_unless_something_else_is() {
     reader.take(vec![a.clone()], moment(91, Some(90)));
     assert_eq!(reader.words(), ["updated"]);
     assert_eq!(reader.rows["a"], a, "all together");
+}
+
+#[test]
+fn a_client_of_a_pool_that_works_with_another_server_at_each_picture_is_told_of_seldom() {
+    let mut reader = Reader::default();
+    let mut a = client("a", 0);
+    let works_with = |id: i64| {
+        let backend = Backend {
+            server: "10.0.0.5:5432".to_owned(),
+            id: Some(id.to_string()),
+            state: None,
+            cipher: None,
+        };
+        Some(vec![backend])
+    };
+    let mut told = Vec::new();
+    for at in 0..10 {
+        a.facts.backends = works_with(at);
+        let previous = (at > 0).then_some(at * 10 - 10);
+        reader.take(vec![a.clone()], moment(at * 10, previous));
+        told.extend(reader.words());
+    }
+    assert_eq!(told, ["connected", "updated", "updated", "updated"]);
+    assert_eq!(reader.rows["a"].facts.backends, works_with(9));
 }
 
 #[test]

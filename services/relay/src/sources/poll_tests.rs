@@ -279,15 +279,16 @@ async fn a_picture_with_another_ones_service_is_not_told() {
 async fn what_the_spool_cannot_take_is_told_once_it_can() {
     let bench = Bench::new(1 << 20);
     let running = bench.start();
-    let fails = "create trigger fails before insert on watched_sessions begin select raise(abort, 'no'); end";
-    bench.open().execute_batch(fails).unwrap();
+    let away = "alter table watched_sessions rename to away";
+    bench.open().execute_batch(away).unwrap();
     running.asked(1).await;
     running.feed.send(picture("rw", &["a"])).await.unwrap();
     while running.shared.metrics.spool_write_failures_total.get() == 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(running.deliver().await.is_empty());
-    bench.open().execute_batch("drop trigger fails").unwrap();
+    let back = "alter table away rename to watched_sessions";
+    bench.open().execute_batch(back).unwrap();
     running.asked(2).await;
     assert_eq!(words(&running.deliver().await), ["connected a"]);
     running.stop().await;
@@ -356,5 +357,23 @@ async fn a_recovered_spool_tells_everything_again_and_nobody_connects_twice() {
     assert_eq!(told, ["gap ", "updated a"]);
     running.show(picture("rw", &["a", "b"])).await;
     assert_eq!(words(&running.deliver().await), ["connected b"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_can_never_be_stored_holds_up_nobody_else() {
+    let bench = Bench::new(64 << 20);
+    let running = bench.start();
+    let refuse =
+        "create trigger refuse before insert on watched_sessions when new.source_id = 'bad'
+                  begin select raise(abort, 'never'); end";
+    bench.open().execute_batch(refuse).unwrap();
+    running.show(picture("pool", &["a", "bad", "c"])).await;
+    assert_eq!(
+        words(&running.deliver().await),
+        ["connected a", "connected c"]
+    );
+    running.show(picture("pool", &["a", "bad"])).await;
+    assert_eq!(words(&running.deliver().await), ["disconnected c"]);
     running.stop().await;
 }

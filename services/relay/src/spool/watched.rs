@@ -166,7 +166,7 @@ pub(super) fn tell(
         put(tx, service)?;
     }
     for change in &telling.changes {
-        tell_change(tx, spool, change, moved)?;
+        tell_or_pass_over(tx, spool, change, moved)?;
     }
     let mut ended = 0;
     for service in &telling.ends {
@@ -197,6 +197,44 @@ fn put(tx: &Transaction<'_>, service: &Watched) -> Result<()> {
         service.is_gone
     ])?;
     Ok(())
+}
+
+/// Tells a change. One that can never be stored is passed over: it would hold up all that is written with it, for ever.
+fn tell_or_pass_over(
+    tx: &Transaction<'_>,
+    spool: Uuid,
+    change: &Change,
+    moved: &mut Moved,
+) -> Result<()> {
+    let run = |statement| tx.prepare_cached(statement)?.execute([]);
+    run("savepoint change")?;
+    let before = moved.services.len();
+    match tell_change(tx, spool, change, moved) {
+        Err(error) if is_for_ever(&error) => {
+            run("rollback to change")?;
+            moved.services.truncate(before);
+            tracing::error!(
+                service = &*change.service,
+                session = &*change.source_id,
+                error = format!("{error:#}"),
+                "what became of a session cannot be stored; it is not told"
+            );
+        }
+        told => told?,
+    }
+    run("release change")?;
+    Ok(())
+}
+
+/// Whether it is the content that fails, and not the disk.
+fn is_for_ever(error: &anyhow::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    match error.downcast_ref::<rusqlite::Error>() {
+        Some(error) => error
+            .sqlite_error_code()
+            .is_some_and(|code| matches!(code, ConstraintViolation | TooBig | TypeMismatch)),
+        None => true,
+    }
 }
 
 fn tell_change(
@@ -253,8 +291,13 @@ fn tell_ends(tx: &Transaction<'_>, spool: Uuid, service: &str, moved: &mut Moved
     for (position, body) in &ends {
         tx.prepare_cached("delete from watched_ends where position = ?1")?
             .execute([position])?;
-        let event: IngestEvent =
-            serde_json::from_str(body).context("read an event that was lost")?;
+        let event: IngestEvent = match serde_json::from_str(body) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(service, %error, "an event that was lost cannot be read; it is not told");
+                continue;
+            }
+        };
         let id = diff::session(&event.what).map(|session| session.source_id.clone());
         let is_back = match id {
             Some(id) => held(tx, service, &id)?.is_some(),

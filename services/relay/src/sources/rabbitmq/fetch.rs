@@ -41,14 +41,16 @@ pub struct About {
 
 /// What the broker says of its clients.
 pub struct Lists {
-    pub connections: Vec<ConnectionRow>,
+    /// Each on its own, so that it makes room as its session is made of it.
+    pub connections: HashMap<String, Box<ConnectionRow>>,
     pub kept: Kept,
     pub taken: Taken,
 }
 
 /// A list that was read page by page.
 struct Paged<T> {
-    rows: HashMap<String, T>,
+    /// By name; a table of boxes is small while it grows.
+    rows: HashMap<String, Box<T>>,
     is_whole: bool,
 }
 
@@ -81,8 +83,10 @@ impl Reader {
         let listed = self.paged(&["api", "connections"], &columns, |row: &ConnectionRow| {
             &row.name
         });
-        let Paged { rows, is_whole } = listed.await?;
-        let connections: Vec<_> = rows.into_values().collect();
+        let Paged {
+            rows: connections,
+            is_whole,
+        } = listed.await?;
         let mut is_shaky = !is_whole;
         let vhosts = match &self.vhost {
             Some(vhost) => vec![vhost.clone()],
@@ -197,7 +201,7 @@ impl Reader {
             rows.extend(
                 page.items
                     .into_iter()
-                    .map(|row| (name(&row).to_owned(), row)),
+                    .map(|row| (name(&row).to_owned(), Box::new(row))),
             );
             if number >= page.page_count || is_empty {
                 break;

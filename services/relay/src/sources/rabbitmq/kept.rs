@@ -29,8 +29,8 @@ pub struct Client {
     pub store: Option<Store>,
     /// It has a queue for QoS 0, which goes when the client does.
     pub has_qos0: bool,
-    /// The highest QoS by filter.
-    filters: BTreeMap<String, u8>,
+    /// The highest QoS by filter, in order; most clients have few.
+    filters: Vec<(Box<str>, u8)>,
 }
 
 #[derive(Debug)]
@@ -103,12 +103,15 @@ impl Kept {
         if row.destination_type != "queue" {
             return;
         }
-        let held = self
-            .client(vhost, id)
-            .filters
-            .entry(filter(&row.routing_key));
-        let held = held.or_insert(qos);
-        *held = qos.max(*held);
+        let filters = &mut self.client(vhost, id).filters;
+        let filter = filter(&row.routing_key);
+        match filters.binary_search_by(|(held, _)| (**held).cmp(&filter)) {
+            Ok(at) => filters[at].1 = qos.max(filters[at].1),
+            Err(at) => {
+                filters.reserve_exact(usize::from(filters.is_empty()));
+                filters.insert(at, (filter.into(), qos));
+            }
+        }
     }
 
     /// A consumer of an AMQP connection. Those of MQTT say nothing that the queues do not.
@@ -126,7 +129,7 @@ impl Kept {
 impl Client {
     pub fn subscriptions(&self) -> Vec<Subscription> {
         let held = self.filters.iter();
-        held.map(|(filter, qos)| subscription(filter.clone(), *qos))
+        held.map(|(filter, qos)| subscription(filter.to_string(), *qos))
             .collect()
     }
 }

@@ -186,13 +186,13 @@ impl RabbitMq {
     async fn look(&mut self) -> Result<(Snapshot, Notes)> {
         let about = self.reader.about().await?;
         let mut read = self.reader.lists().await?;
-        let mut seen = picture(&self.scope, read.connections, read.kept);
+        let mut seen = picture(&self.scope, read.connections.into_values(), read.kept);
         if self.memory.must_wait(&seen, read.taken) {
             drop(seen);
             let settled = read.taken.at + self.settle;
             tokio::time::sleep_until(settled.into()).await;
             read = self.reader.lists().await?;
-            seen = picture(&self.scope, read.connections, read.kept);
+            seen = picture(&self.scope, read.connections.into_values(), read.kept);
         }
         let notes = std::mem::take(&mut seen.notes);
         let connections = self.memory.settle(seen, read.taken, self.settle);

@@ -74,14 +74,20 @@ struct Picture<'a> {
 }
 
 /// Puts connections, and what is kept for clients, together.
-pub fn picture(scope: &Scope, connections: Vec<ConnectionRow>, kept: Kept) -> Seen {
+pub fn picture(
+    scope: &Scope,
+    connections: impl ExactSizeIterator<Item = Box<ConnectionRow>>,
+    kept: Kept,
+) -> Seen {
     let mut picture = Picture {
         scope,
         kept,
         seen: Seen::default(),
         taken: HashSet::new(),
     };
-    let mut by_client: HashMap<(String, String), ConnectionRow> = HashMap::new();
+    // Growing would have it in memory twice.
+    picture.seen.sessions.reserve_exact(connections.len());
+    let mut by_client: HashMap<(String, String), Box<ConnectionRow>> = HashMap::new();
     let mut others = Vec::new();
     for mut row in connections {
         if row.state.as_deref() == Some("closed") {
@@ -95,7 +101,7 @@ pub fn picture(scope: &Scope, connections: Vec<ConnectionRow>, kept: Kept) -> Se
             continue;
         }
         if mqtt_version(protocol).is_none() {
-            others.push(row);
+            others.push(*row);
             continue;
         }
         let vhost = vhost.clone();
@@ -110,7 +116,7 @@ pub fn picture(scope: &Scope, connections: Vec<ConnectionRow>, kept: Kept) -> Se
         }
     }
     for ((vhost, id), row) in by_client {
-        picture.add_mqtt(&vhost, id, row);
+        picture.add_mqtt(&vhost, id, *row);
     }
     picture.add_kept();
     picture.add_others(others);

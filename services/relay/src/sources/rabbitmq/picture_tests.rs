@@ -73,8 +73,8 @@ fn look(
     kept.add_consumer(serde_json::from_value(consumer).unwrap());
     let rows = connections
         .iter()
-        .map(|row| serde_json::from_value::<ConnectionRow>(row.clone()).unwrap());
-    picture(scope, rows.collect(), kept)
+        .map(|row| serde_json::from_value::<Box<ConnectionRow>>(row.clone()).unwrap());
+    picture(scope, rows, kept)
 }
 
 fn one_vhost() -> Scope {
