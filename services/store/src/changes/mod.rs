@@ -324,6 +324,18 @@ async fn read_history(
     Ok(())
 }
 
+/// Whether the statements that follow are planned for their values and the tables as they are, or once.
+async fn plan_anew(tx: &mut TenantConn, anew: bool) -> sqlx::Result<()> {
+    let mode = match anew {
+        true => "force_custom_plan",
+        false => "force_generic_plan",
+    };
+    sqlx::query_scalar!("select set_config('plan_cache_mode', $1, true)", mode)
+        .fetch_one(tx.conn())
+        .await
+        .map(|_| ())
+}
+
 /// Looks which reported events are in the store already. The sessions are locked by now, so that an equal batch at the same
 /// time has either written them or waits.
 async fn known_events(
@@ -347,7 +359,9 @@ async fn known_events(
     }
     let mut stored = HashMap::new();
     if !ids.is_empty() {
-        // One by one, by the index: a plan made while the table was small reads all of it, and is kept until it is analyzed.
+        // Planned for the table as it is by now: between the indexes that begin with the organization the choice on a small table is
+        // any, and a plan that is kept would read all of its events for each, until the table is analyzed.
+        plan_anew(tx, true).await?;
         let rows = sqlx::query!(
             r#"select c.id as "id!", e.session_id
                from unnest($1::uuid[], $2::uuid[]) c(org_id, id)
@@ -359,6 +373,7 @@ async fn known_events(
         )
         .fetch_all(tx.conn())
         .await?;
+        plan_anew(tx, false).await?;
         stored.extend(
             rows.into_iter()
                 .map(|row| (row.id, SessionId(row.session_id))),
