@@ -178,7 +178,7 @@ def crowd(checks):
 
 
 def away(checks):
-    """The relay is cut off: nobody is told to have gone, and what happened meanwhile is told once."""
+    """The relay is cut off for a minute: nobody is told to have gone, and what happened meanwhile is told once."""
     broker = checks.broker
     stays, goes = (Mqtt(broker.mqtt, client_id, clean=False) for client_id in ("away/stays", "away/goes"))
     for client in (stays, goes):
