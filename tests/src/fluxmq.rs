@@ -1,15 +1,10 @@
 //! A stand-in for FluxMQ's admin API: answers as the proxy contract says that its source does (sections 2.1 to 2.4), and wrongly
 //! where a test asks for that.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard};
-
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 
 use crate::Fault;
+use crate::stand_in::{Request, StandIn, announced, response};
 
 /// What a test may change while the stand-in runs.
 pub struct FluxInside {
@@ -29,19 +24,11 @@ pub struct FluxInside {
 }
 
 /// A FluxMQ that is none.
-pub struct FluxMq {
-    pub url: String,
-    inside: Arc<Mutex<FluxInside>>,
-    task: JoinHandle<()>,
-}
+pub type FluxMq = StandIn<FluxInside>;
 
 impl FluxMq {
     pub async fn start(sessions: Vec<Value>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let inside = Arc::new(Mutex::new(FluxInside {
+        let inside = FluxInside {
             sessions,
             has_overview: true,
             authorization: None,
@@ -49,22 +36,8 @@ impl FluxMq {
             only_details: false,
             stuck_token: false,
             requests: Vec::new(),
-        }));
-        let shared = Arc::clone(&inside);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
-            }
-        });
-        Self {
-            url: format!("http://127.0.0.1:{port}"),
-            inside,
-            task,
-        }
-    }
-
-    pub fn inside(&self) -> MutexGuard<'_, FluxInside> {
-        self.inside.lock().expect("no test panics in here")
+        };
+        Self::serve(inside, FluxInside::answer).await
     }
 
     /// Requests since this was asked last, of sessions' details alone.
@@ -77,12 +50,6 @@ impl FluxMq {
         let mut details: Vec<_> = details.collect();
         details.sort();
         details
-    }
-}
-
-impl Drop for FluxMq {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -108,36 +75,12 @@ pub fn flux_session(client_id: &str, filters: &[&str], changed: &Value) -> Value
     row
 }
 
-async fn serve(mut stream: TcpStream, inside: Arc<Mutex<FluxInside>>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    let head = String::from_utf8(head).expect("a request in ASCII");
-    let answer = inside.lock().expect("no test panics in here").answer(&head);
-    match answer {
-        Some(answer) => {
-            // Whoever has heard enough closes.
-            let _ = stream.write_all(&answer).await;
-            let _ = stream.shutdown().await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 impl FluxInside {
     /// The bytes of the answer, or none ever.
-    fn answer(&mut self, head: &str) -> Option<Vec<u8>> {
-        let target = head.split(' ').nth(1).expect("a target").to_owned();
+    fn answer(&mut self, request: &Request) -> Option<Vec<u8>> {
+        let target = request.target.clone();
         self.requests.push(target.clone());
-        let authorization = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("authorization").then_some(value)
-        });
-        if self.authorization.is_some() && authorization != self.authorization.as_deref() {
+        if self.authorization.is_some() && request.authorization != self.authorization {
             return Some(error(401, "unauthorized"));
         }
         let (path, _) = target.split_once('?').unwrap_or((&target, ""));
@@ -263,18 +206,4 @@ fn cluster() -> Value {
 
 fn error(status: u16, text: &str) -> Vec<u8> {
     response(status, &json!({ "error": text }).to_string())
-}
-
-fn response(status: u16, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-/// A success that announces another length than it has.
-fn announced(length: usize, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
-        .into_bytes()
 }

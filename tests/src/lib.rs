@@ -12,6 +12,7 @@ mod properties;
 mod proxy;
 mod relay;
 mod s3;
+mod stand_in;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

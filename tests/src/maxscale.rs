@@ -1,16 +1,12 @@
 //! A stand-in for MaxScale's REST API: answers as the proxy contract records it of each version (sections 1.2 to 1.6 and 4),
 //! and wrongly where a test asks for that.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard};
-
 use serde_json::{Map, Value, json};
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, UtcOffset};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+
+use crate::stand_in::{Request, StandIn, announced, response};
 
 /// Versions between which answers differ.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -103,19 +99,11 @@ pub struct Inside {
 }
 
 /// A MaxScale that is none.
-pub struct MaxScale {
-    pub url: String,
-    inside: Arc<Mutex<Inside>>,
-    task: JoinHandle<()>,
-}
+pub type MaxScale = StandIn<Inside>;
 
 impl MaxScale {
     pub async fn start(version: Version, clients: Vec<SqlClient>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let inside = Arc::new(Mutex::new(Inside {
+        let inside = Inside {
             version,
             clients,
             zone: UtcOffset::UTC,
@@ -125,61 +113,17 @@ impl MaxScale {
             authorization: "Basic YWRtaW46bWFyaWFkYg==".to_owned(),
             after_page: None,
             requests: Vec::new(),
-        }));
-        let shared = Arc::clone(&inside);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
-            }
-        });
-        Self {
-            url: format!("http://127.0.0.1:{port}"),
-            inside,
-            task,
-        }
-    }
-
-    pub fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().expect("no test panics in here")
-    }
-}
-
-impl Drop for MaxScale {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(mut stream: TcpStream, inside: Arc<Mutex<Inside>>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
-    }
-    let head = String::from_utf8(head).expect("a request in ASCII");
-    let answer = inside.lock().expect("no test panics in here").answer(&head);
-    match answer {
-        Some(answer) => {
-            // Whoever has heard enough closes.
-            let _ = stream.write_all(&answer).await;
-            let _ = stream.shutdown().await;
-        }
-        None => std::future::pending().await,
+        };
+        Self::serve(inside, Inside::answer).await
     }
 }
 
 impl Inside {
     /// The bytes of the answer, or none ever.
-    fn answer(&mut self, head: &str) -> Option<Vec<u8>> {
-        let target = head.split(' ').nth(1).expect("a target").to_owned();
+    fn answer(&mut self, request: &Request) -> Option<Vec<u8>> {
+        let target = &request.target;
         self.requests.push(target.clone());
-        let authorization = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("authorization").then_some(value)
-        });
-        if authorization != Some(&self.authorization) {
+        if request.authorization.as_ref() != Some(&self.authorization) {
             return Some(errors(401, "Access denied"));
         }
         let url = reqwest::Url::parse(&format!("http://maxscale{target}")).expect("a URL");
@@ -415,18 +359,4 @@ fn select(row: &mut Value, fields: &str) {
 fn errors(status: u16, detail: &str) -> Vec<u8> {
     let body = json!({ "errors": [{ "detail": detail }] });
     response(status, &body.to_string())
-}
-
-fn response(status: u16, body: &str) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    (head + body).into_bytes()
-}
-
-/// A body that is announced to be longer than it is.
-fn announced(length: usize, body: &str) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    (head + body).into_bytes()
 }
